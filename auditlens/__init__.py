@@ -1,0 +1,1 @@
+"""Kubernetes audit-log and apiserver-log forensics: logs become typed Parquet, questions become answers with evidence."""

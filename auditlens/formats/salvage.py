@@ -1,0 +1,71 @@
+"""From JSON text that breaks off: the members that are complete, and nothing that is not.
+
+The apiserver writes who did what first and times and annotations last (formats of audit.k8s.io/v1 in Go field order),
+so the head of a cut event says most of what matters.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+__all__ = ["members_before_cut"]
+
+_SPACE = re.compile(rb"[\s,]*+")
+_KEY = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SCALAR = re.compile(rb"(?:true|false|null|-?\d[\d.eE+-]*)(?=\s*[,}\]])")
+_INSIDE = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+
+# of these the complete members are kept when the cut is inside; bodies and lists are not worth half of them
+_NESTED = {"user", "impersonatedUser", "objectRef", "responseStatus", "annotations", "authenticationMetadata"}
+
+
+def members_before_cut(text: bytes, nested: bool = True) -> dict[str, msgspec.Raw]:
+    """The complete members of an object that breaks off; of user, objectRef and the like, their complete members."""
+    found: dict[str, msgspec.Raw] = {}
+    at = text.find(b"{") + 1
+    if not at:
+        return found
+    while True:
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # matches always
+        key = _KEY.match(text, at)
+        if key is None:
+            return found
+        try:
+            name = msgspec.json.decode(key[1], type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return found
+        start, at = key.end(), _end_of_value(text, key.end())
+        if at < 0:
+            if nested and name in _NESTED and text[start : start + 1] == b"{":
+                inside = members_before_cut(text[start:], nested=False)
+                if inside:
+                    found[name] = msgspec.Raw(msgspec.json.encode(inside))
+            return found
+        found[name] = msgspec.Raw(text[start:at])
+
+
+def _end_of_value(text: bytes, at: int) -> int:
+    """Where the value that begins here ends, -1 when it breaks off."""
+    first = text[at : at + 1]
+    if first == b'"':
+        string = _STRING.match(text, at)
+        return string.end() if string else -1
+    if first not in (b"{", b"["):
+        scalar = _SCALAR.match(text, at)
+        return scalar.end() if scalar else -1
+    depth = 0
+    while at < len(text):
+        byte = text[at]
+        if byte in b"{[":
+            depth += 1
+        elif byte in b"}]":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        elif byte == 0x22:
+            return -1  # a string that does not end
+        at = _INSIDE.match(text, at + 1).end()  # type: ignore[union-attr]  # matches always
+    return -1

@@ -1,0 +1,275 @@
+"""The lines of one stream become records: log entries and documents that span lines are put together here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import http, jsonlog, klog, native, registry, yamldoc
+from .documents import Documents
+from .legacy import LEGACY
+from .line import MAX_RECORD, Line
+
+if TYPE_CHECKING:
+    from .reader import Reader
+
+__all__ = ["Stream"]
+
+_MAX_PASSED = 16  # audit lines that may stand between the lines of one log entry
+_MAX_WEAK = 1024  # prefixes remembered
+_MAX_GLUED = 100  # records of different kinds on one line
+
+
+class Entry:
+    """A log entry whose further lines may still come."""
+
+    __slots__ = ("blanks", "item", "line", "lines", "passed", "size")
+
+    def __init__(self, line: Line, text: bytes, item: int | None) -> None:
+        self.line, self.item, self.lines, self.size = line, item, [text], len(text)
+        self.blanks = self.passed = 0
+
+
+class Stream:
+    """What is open in one stream: at most one JSON or YAML document, one request head, or one log entry."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.json = Documents(self, reader)
+        self.entry: Entry | None = None
+        self.yaml: yamldoc.Document | None = None
+        self.in_head = False  # of an HTTP request
+        self.yaml_next = False  # behind a --- line
+        self.pieces: list[bytes] = []  # of a line that its wrapper cut up
+        self.first_piece: Line | None = None
+        self.again: list[Line] = []  # what else begins on the line just read
+        self.strong: registry.Wrapper | None = None  # a wrapper that cannot be mistaken is tried first
+        self.weak: set[tuple[registry.Wrapper, str]] = set()  # one that can is believed again if it held before
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for a further line."""
+        return not (self.entry or self.json.splitter or self.yaml or self.in_head or self.pieces)
+
+    # -- in
+
+    def take(self, line: Line) -> None:
+        """A line as its wrapper gave it: pieces are joined first."""
+        if not (line.partial or self.pieces):
+            self.push(line)
+            return
+        if self.pieces and not line.continues and registry.begins_record(line.text) and self._pieces_are_whole():
+            self.push(self._joined())  # the last piece only lacked its newline
+        if self.first_piece is None:
+            self.first_piece = line
+        self.pieces.append(line.text)
+        if not line.partial or line.cut or sum(map(len, self.pieces)) > MAX_RECORD:
+            self.push(self._joined(line.cut))
+
+    def _pieces_are_whole(self) -> bool:
+        text = b"".join(self.pieces)
+        return text[:1] != b"{" or registry.is_json(text)
+
+    def _joined(self, cut: bool = False) -> Line:
+        first = self.first_piece
+        assert first is not None
+        first.text, first.partial, first.cut = b"".join(self.pieces), False, first.cut or cut
+        self.pieces, self.first_piece = [], None
+        return first
+
+    def push(self, line: Line) -> None:
+        """One whole logical line, and what turns out to begin in its middle."""
+        self._read(line)
+        turns = 0
+        while self.again:
+            turns += 1
+            if turns > _MAX_GLUED:
+                line = self.again.pop()
+                self.reader.reject(line, f"more than {_MAX_GLUED} records glued together on one line", line.text)
+            else:
+                self._read(self.again.pop())
+
+    def _read(self, line: Line) -> None:
+        text = line.text
+        if self.json.splitter is not None:
+            self.json.go_on(line)
+            return
+        if self.yaml is not None:
+            if self.yaml.add(line):
+                self._yaml_items(self.yaml)
+                return
+            self.end_yaml()
+        if text.startswith(native.AUDIT_START):
+            # "}{" outside a string is a second document, a bare second start was appended to a torn line
+            if (
+                text.endswith(b"}")
+                and b"}{" not in text
+                and not line.cut
+                and not line.last
+                and (text.find(native.AUDIT_START, 1) < 0)
+            ):
+                self._pass_entry()
+                self.reader.emit(line, text)
+            else:
+                self.json.read(line)
+            return
+        if self.strong is not None:
+            inner = self.strong(line)
+            if inner is not None:
+                self.reader.route(inner)
+                return
+        if not text or text.isspace():
+            self.blank()
+        elif self.in_head and http.is_header(text):
+            return
+        else:
+            self.in_head = False
+            self._fresh(line)
+
+    def blank(self) -> None:
+        """A white-space-only line: it ends a request's head and may stand inside an entry or a YAML document."""
+        self.in_head = False
+        if self.entry is not None:
+            self.entry.blanks += 1
+        elif self.yaml is not None:
+            self.yaml.blank()
+
+    def close(self) -> None:
+        """The source ends."""
+        if self.pieces:
+            self.push(self._joined(cut=True))
+        self.json.close()
+        self.end_yaml()
+        self.end_entry()
+        self.in_head = False
+
+    # -- what a line is
+
+    def _fresh(self, line: Line) -> None:
+        text = line.text
+        if text[:1] == b"{":
+            if text.endswith(b"}") and b"}{" not in text and not line.cut and not line.last:
+                if jsonlog.starts_entry(text):
+                    self.end_entry()
+                    self.reader.emit(line, text, self.reader.log_format)
+                    return
+                if native.ITEM_START.match(text) and b'_audit_level":"' not in text:
+                    self._pass_entry()
+                    self.reader.emit(line, text)
+                    return
+            if self.json.read(line):
+                return
+        if klog.begins_entry(text):
+            self._entries(line)
+        elif b" AUDIT: id=" in text and LEGACY.match(text.lstrip()):
+            self.end_entry()
+            self.reader.legacy(line, text.strip())
+        elif klog.is_structure(text) or text in (b"]", b"],"):
+            self.end_entry()
+        elif self._unwrapped(line) or (text[:1] == b"[" and self.json.read(line)):
+            return
+        elif http.is_start(text):
+            self.end_entry()
+            self.in_head = True
+        elif yamldoc.is_separator(text):
+            self.end_entry()
+            self.yaml_next = True
+        elif self.entry is not None:
+            self._entries(line)
+        elif yamldoc.is_start(text) or (self.yaml_next and yamldoc.is_key(text)):
+            self.yaml = yamldoc.Document(line)
+            self.yaml.add(line)
+        else:
+            self._unknown(line)
+            return
+        self.yaml_next = self.yaml_next and yamldoc.is_separator(text)
+
+    def _unwrapped(self, line: Line) -> bool:
+        for wrapper, strong in registry.wrappers(line.text[0]):
+            inner = wrapper(line)
+            if inner is None:
+                continue
+            if strong:
+                self.strong = wrapper
+                self.end_entry()
+            elif (wrapper, inner.stream) not in self.weak:
+                if not registry.begins_record(inner.text):
+                    continue
+                if len(self.weak) < _MAX_WEAK:
+                    self.weak.add((wrapper, inner.stream))
+                self.end_entry()
+            self.reader.route(inner)
+            return True
+        return False
+
+    def _unknown(self, line: Line) -> None:
+        """No format begins like this: perhaps one begins behind a prefix nobody knows."""
+        text = line.text
+        pieces = klog.split(text)
+        if len(pieces) > 1 and not pieces[0][-1:].isspace():
+            self.reader.reject(line, "text line of no known format, a log entry glued to it", pieces[0])
+            for piece in pieces[1:]:
+                self._open_entry(line, piece)
+            return
+        inner = registry.embedded(line)
+        if inner is not None:
+            self.reader.route(inner)
+        else:
+            self.reader.reject(line, "text line of no known format", text)
+
+    # -- log entries
+
+    def _entries(self, line: Line) -> None:
+        """A line of log text: it goes on with the open entry, begins one, or several glued together."""
+        for index, text in enumerate(klog.split(line.text)):
+            if index or klog.begins_entry(text):
+                self._open_entry(line, text)
+            else:
+                self.append(text)
+        if line.cut:
+            self.end_entry(cut=True)
+
+    def _pass_entry(self) -> None:
+        """An audit line between the lines of an entry: stdout and stderr in one file interleave by the line."""
+        entry = self.entry
+        if entry is not None:
+            entry.passed += 1
+            if entry.passed > _MAX_PASSED:
+                self.end_entry()
+
+    def _open_entry(self, line: Line, text: bytes) -> None:
+        self.end_entry()
+        self.entry = Entry(line, text, self.reader.claim(line))
+
+    def append(self, text: bytes) -> None:
+        """A further line of the open entry."""
+        entry = self.entry
+        assert entry is not None
+        entry.lines += [b""] * entry.blanks
+        entry.blanks = entry.passed = 0
+        entry.lines.append(text)
+        entry.size += len(text)
+        if entry.size > MAX_RECORD:
+            self.end_entry(cut=True)
+
+    def end_entry(self, cut: bool = False) -> None:
+        """The open entry is complete."""
+        entry = self.entry
+        if entry is not None:
+            self.entry = None
+            text = entry.lines[0] if len(entry.lines) == 1 else b"\n".join(entry.lines)
+            self.reader.put(entry.line, text, self.reader.log_format, entry.item, cut)
+
+    # -- YAML
+
+    def _yaml_items(self, document: yamldoc.Document) -> None:
+        for found in document.ready:
+            self.reader.yaml(found)
+        document.ready.clear()
+
+    def end_yaml(self) -> None:
+        """The open YAML document is complete."""
+        document = self.yaml
+        if document is not None:
+            self.yaml = None
+            document.end()
+            self._yaml_items(document)

@@ -1,0 +1,102 @@
+"""The commit of a batch: table by table, the row in `imports` last, which makes all of it visible at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from auditlens.importing.repeats import find_repeats
+from auditlens.importing.sources import SourceFile
+from auditlens.importing.transform import Source
+from auditlens.importing.writer import Writer
+from auditlens.lake import Lake, Staging
+from auditlens.redact import Redactor
+from auditlens.tables import Audit, Imports, Rejects, Repeats, Touch
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """What became of one source. records = rows + duplicates + rejects; lines = records - items + continuations + blanks."""
+
+    source: str
+    bytes: int = 0
+    lines: int = 0
+    items: int = 0
+    records: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    derived: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    rejects: int = 0
+    continuations: int = 0
+    blanks: int = 0
+    error: str | None = None  # why reading ended early
+
+
+@dataclass(slots=True)
+class Read:
+    """One source of a batch: what it is, and what became of it."""
+
+    source: Source
+    report: SourceReport
+    file: SourceFile | None = None  # None for a source that is no file
+    file_sha256: str = ""  # of the bytes as stored
+    file_bytes: int = 0  # 0 for a pipe
+    sha256: str = ""  # of the content; empty until known
+
+    @property
+    def transaction(self) -> tuple[str, int]:
+        """What a lake holds once this content is in it: (application id, version)."""
+        return f"import:{self.source.cluster or ''}:{self.sha256}", 1
+
+
+def commit_batch(
+    lake: Lake, writer: Writer, staging: Staging, batch_id: str, reads: Sequence[Read], redactor: Redactor
+) -> bool:
+    """Commit what the writer wrote for these sources, and fill in their reports.
+
+    Returns False when one of them was committed by somebody else meanwhile: then nothing of the batch is visible.
+    """
+    for table in (Audit, Touch, Rejects):
+        if files := writer.of(table):
+            lake.commit(table.NAME, files, transactions=[(batch_id, 1)])
+    repeats, duplicates = find_repeats(writer.con, lake.snapshot(), batch_id, staging)
+    if repeats:
+        lake.commit(Repeats.NAME, repeats, transactions=[(batch_id, 1)])
+    events, touches = writer.counts(Audit), writer.counts(Touch)
+    rows = []
+    for read in reads:
+        import_id, report = read.source.import_id, read.report
+        stored, first, last = events.get(import_id, (0, None, None))
+        report.duplicates = duplicates.get(import_id, 0)
+        report.rejects = writer.rejects[import_id]
+        report.rows = {Audit.NAME: stored - report.duplicates}
+        report.derived = {Touch.NAME: touches.get(import_id, (0, None, None))[0]}
+        rows.append(_imports_row(read, batch_id, first, last, redactor))
+    writer.write_rows(Imports, rows)
+    return lake.commit(Imports.NAME, writer.of(Imports), transactions=[r.transaction for r in reads])
+
+
+def _imports_row(read: Read, batch_id: str, first: int | None, last: int | None, redactor: Redactor) -> dict[str, Any]:
+    return asdict(read.report) | {
+        "import_id": read.source.import_id,
+        "batch_id": batch_id,
+        "cluster": read.source.cluster,
+        "instance": read.source.instance,
+        "sha256": read.sha256,
+        "file_bytes": read.file_bytes,
+        "file_sha256": read.file_sha256,
+        "rows": list(read.report.rows.items()),
+        "derived": list(read.report.derived.items()),
+        "first_time": _from_us(first),
+        "last_time": _from_us(last),
+        "imported_at": dt.datetime.now(dt.UTC),
+        "version": version("auditlens"),
+        "redact_key_id": redactor.key_id or None,
+    }
+
+
+def _from_us(value: int | None) -> dt.datetime | None:
+    return None if value is None else dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=value)

@@ -1,0 +1,286 @@
+"""Import: files become rows of the lake, each source exactly once, every line accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from auditlens import redact as redaction
+from auditlens.errors import AuditlensError, UsageError
+from auditlens.importing.chunks import CHUNK, MAX_LINE, ChunkReader
+from auditlens.importing.commit import Read, SourceReport, commit_batch
+from auditlens.importing.sources import SourceFile, find_sources
+from auditlens.importing.transform import Source, prepare
+from auditlens.importing.writer import Writer
+from auditlens.lake import Lake, Staging
+from auditlens.lake.files import sha256_of
+from auditlens.tables import DERIVED, PRIMARY, Imports
+
+if TYPE_CHECKING:
+    import duckdb
+
+T = TypeVar("T")
+Progress = Callable[[int], None]  # bytes of the files as stored, read since the last call
+
+CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SMALL = 4 << 20  # sources below this size as stored share a commit
+_GROUP = 1000  # sources per commit at most
+MEMORY_LIMIT = "900MB"  # for DuckDB; with two chunks in flight the process stays under 1.5 GiB
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What became of all sources of one import, in the order they were read."""
+
+    sources: list[SourceReport] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def total(self) -> dict[str, Any]:
+        """The sums as one flat object: what `import -o json` prints."""
+        out: dict[str, Any] = {"sources": len(self.sources)}
+        for name in ("bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "continuations", "blanks"):
+            if name in ("rows", "derived"):
+                tables = PRIMARY if name == "rows" else DERIVED
+                out[name] = {t: sum(getattr(s, name).get(t, 0) for s in self.sources) for t in tables}
+            else:
+                out[name] = sum(getattr(s, name) for s in self.sources)
+        return out | {"seconds": round(self.seconds, 3)}
+
+
+def import_files(
+    paths: Iterable[str | Path],
+    lake: Lake | str | Path,
+    *,
+    cluster: str | None = None,
+    format: str = "auto",
+    redact: bool = True,
+    redact_key: str | Path | None = None,
+    max_line: int = MAX_LINE,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import files, directories, globs or `-` into a lake; what was imported before is reported as duplicates.
+
+    Args:
+        paths: what to read; compressed or not, whatever wrapper the events are in.
+        lake: the lake, or its directory; made when missing.
+        cluster: the cluster the logs are from; default: what the logs' wrapper says, else `default`.
+        format: `auto`, or `audit`, `klog`.
+        redact: replace values of Secrets and tokens by keyed hashes.
+        redact_key: file with the key; default: $AUDITLENS_REDACT_KEY, else one made in the user's config folder.
+        max_line: longest line in bytes that is read whole; a longer one keeps its fields before the bodies.
+        progress: called with the bytes read since the last call.
+
+    Raises:
+        UsageError: a path names nothing, or the cluster name is not one.
+        LakeError: the lake cannot be read or written.
+    """
+    if cluster is not None and not CLUSTER.fullmatch(cluster):
+        raise UsageError(f"cluster {cluster!r}: use letters, digits, '.', '_' and '-', at most 63 of them")
+    started = time.monotonic()
+    sources = find_sources(paths)
+    redactor = redaction.Redactor.from_config(Path(redact_key) if redact_key else None) if redact else redaction.NO_REDACTION
+    run = _Run(lake if isinstance(lake, Lake) else Lake(lake), cluster, format, redactor, max_line, progress or (lambda n: None))
+    report = ImportReport()
+    try:
+        for group in _groups(sources):
+            report.sources += run.group(group)
+    except OSError as e:
+        raise AuditlensError(
+            f"{e.filename or run.lake.path}: {e.strerror or e}; nothing of this file was imported, the lake is as it was"
+        ) from e
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _groups(sources: list[SourceFile]) -> Iterator[list[SourceFile]]:
+    """Large sources alone, small neighbours together: a commit costs 10 ms and a file of the lake more than that."""
+    group: list[SourceFile] = []
+    size = 0
+    for source in sources:
+        own = source.size
+        small = own is not None and own < _SMALL
+        if group and (not small or size + (own or 0) > CHUNK // 8 or len(group) >= _GROUP):
+            yield group
+            group, size = [], 0
+        if small:
+            group.append(source)
+            size += own or 0
+        else:
+            yield [source]
+    if group:
+        yield group
+
+
+class _Run:
+    """One call of import_files."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        cluster: str | None,
+        format: str,
+        redactor: redaction.Redactor,
+        max_line: int,
+        progress: Progress,
+    ) -> None:
+        self.lake = lake
+        self.cluster = cluster
+        self.format = format
+        self.redactor = redactor
+        self.max_line = max_line
+        self.progress = progress
+        self._con: duckdb.DuckDBPyConnection | None = None
+
+    def group(self, files: list[SourceFile]) -> list[SourceReport]:
+        """Import sources that share a commit; again without those that another process imported meanwhile."""
+        while True:
+            known = _Known(self.lake, self.cluster)
+            reports: list[SourceReport] = []
+            fresh: list[Read] = []
+            twins: list[SourceFile] = []  # the same content again: imported before once the rest is in
+            for file in files:
+                read = self._identify(file)
+                before = known.find(read.file_sha256, read.sha256)
+                if before:
+                    reports.append(_imported_before(file.name, before))
+                    self.progress(read.file_bytes)
+                elif any(read.sha256 and read.sha256 == r.sha256 for r in fresh):
+                    twins.append(file)
+                else:
+                    fresh.append(read)
+            imported = self._import(fresh, known)
+            if imported is not None:
+                return reports + imported + (self.group(twins) if twins else [])
+
+    def _identify(self, file: SourceFile) -> Read:
+        """What a source is, by content; a large compressed file by its stored bytes, a pipe by nothing until it is read."""
+        digest, size, content = uuid.uuid4().hex, 0, ""
+        if file.path is not None and file.size is not None:
+            digest, size = sha256_of(file.path)
+            if not file.compressed:
+                content = digest
+            elif size < _SMALL:
+                chunks = ChunkReader(file.open())
+                for _ in chunks:
+                    pass
+                content = chunks.sha256
+        import_id = hashlib.sha256(f"{self.cluster or ''}\0{content or digest}".encode()).hexdigest()[:16]
+        source = Source(file.name, file.instance, import_id, self.cluster)
+        return Read(source, SourceReport(file.name), file=file, file_sha256=digest, file_bytes=size, sha256=content)
+
+    def _connection(self, staging: Staging) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        if self._con is None:
+            self._con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+            self._con.execute("set TimeZone = 'UTC'")
+            prepare(self._con)
+        directory = str(staging.dir).replace("'", "''")
+        self._con.execute(f"set temp_directory = '{directory}'")
+        return self._con
+
+    def _import(self, reads: list[Read], known: _Known) -> list[SourceReport] | None:
+        """Read, write, commit. None when another process was first with one of them: then nothing of it is visible."""
+        if not reads:
+            return []
+        batch_id = hashlib.sha256("\0".join(r.source.import_id for r in reads).encode()).hexdigest()[:16]
+        with self.lake.staging() as staging:
+            writer = Writer(self._connection(staging), staging, batch_id, self.redactor)
+            for read in reads:
+                self._read(read, writer)
+                if before := known.find(read.sha256):  # known only now: then it is alone in its batch
+                    return [_imported_before(read.file.name, before)]
+            writer.flush()
+            done = commit_batch(self.lake, writer, staging, batch_id, reads, self.redactor)
+            return [r.report for r in reads] if done else None
+
+    def _read(self, read: Read, writer: Writer) -> None:
+        """Hand the pieces of one source to the writer, reading ahead in another thread while DuckDB works."""
+        from auditlens.importing.batches import SourceReader
+
+        reader = SourceReader(read.source, format=self.format)
+        with read.file.open(limit=read.file_bytes or None) as stream:
+            chunks = ChunkReader(stream, max_line=self.max_line)
+            before = 0
+            for piece in _ahead(reader.pieces(chunks)):
+                writer.add(read.source, piece)
+                if read.file_bytes:
+                    now = min(stream.stored_bytes, read.file_bytes)
+                    self.progress(now - before)
+                    before = now
+            self.progress(read.file_bytes - before)
+        read.sha256 = read.sha256 or chunks.sha256
+        counts, report = reader.counts, read.report
+        report.bytes = chunks.bytes
+        report.lines, report.items, report.records = counts.lines, counts.items, counts.records
+        report.continuations, report.blanks = counts.continuations, counts.blanks
+        if chunks.error:
+            report.error = chunks.error
+
+
+class _Known:
+    """What the lake's `imports` says was imported before."""
+
+    def __init__(self, lake: Lake, cluster: str | None) -> None:
+        import pyarrow.parquet as pq
+
+        names = ["cluster", "sha256", "file_sha256", "bytes", "lines", "items", "records", "continuations", "blanks"]
+        self._rows: dict[str, dict[str, Any]] = {}
+        for file in lake.snapshot().files(Imports.NAME):
+            for row in pq.read_table(file.file, columns=names).to_pylist():
+                if row["cluster"] == cluster:
+                    self._rows[row["sha256"]] = self._rows[row["file_sha256"]] = row
+
+    def find(self, *digests: str) -> dict[str, Any] | None:
+        """The import of a file or content with one of these digests."""
+        return next((self._rows[d] for d in digests if d in self._rows), None)
+
+
+def _imported_before(source: str, row: dict[str, Any]) -> SourceReport:
+    same = {n: row[n] for n in ("bytes", "lines", "items", "records", "continuations", "blanks")}
+    return SourceReport(source, **same, duplicates=row["records"])
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, the next one made in another thread while this one is used."""
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(item: tuple[bool, Any]) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+            put((False, None))
+        except BaseException as e:  # handed to the other thread, which raises it
+            put((False, e))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            more, item = ready.get()
+            if more:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        stop.set()

@@ -1,0 +1,182 @@
+"""Paths become sources: directories, globs, rotated sets in time order, compressed or not, and standard input."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import io
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from auditlens.errors import UsageError
+
+# lumberjack's name for a rotated file: NAME-2006-01-02T15-04-05.000EXT, .gz behind it once compressed
+_ROTATED = re.compile(
+    r"^(?P<stem>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(?P<ext>\.[^.]*)?$"
+)
+_COMPRESSION = re.compile(r"\.(gz|zst|bz2|xz)$")
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to read. `name` is the evidence's source: the path as the user gave it, or `-`."""
+
+    path: Path | None
+    name: str
+
+    @property
+    def size(self) -> int | None:
+        """Bytes as stored; None for standard input and pipes."""
+        if self.path is None or not self.path.is_file():
+            return None
+        return self.path.stat().st_size
+
+    @property
+    def instance(self) -> str:
+        """The file set it belongs to: the path without rotation stamp and compression."""
+        plain = _COMPRESSION.sub("", self.name)
+        rotated = _ROTATED.match(plain)
+        return f"{rotated['stem']}{rotated['ext'] or ''}" if rotated else plain
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the content is compressed; told by its first bytes, not by the name."""
+        if self.path is None:
+            return False
+        with self.path.open("rb") as f:
+            return _codec(f.read(6)) is not None
+
+    def open(self, limit: int | None = None) -> Stream:
+        """The decompressed bytes; at most `limit` bytes as stored, so that a file that grows is read as it was hashed."""
+        return Stream(sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0), limit)
+
+
+class _Stored(io.RawIOBase):
+    """The bytes as stored: counted, and cut at a limit."""
+
+    def __init__(self, raw: BinaryIO, limit: int | None) -> None:
+        self._raw = raw
+        self._limit = limit
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = len(buffer) if self._limit is None else min(len(buffer), self._limit - self.count)
+        data = self._raw.read(wanted) or b""
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed and self._raw is not sys.stdin.buffer:
+            self._raw.close()
+        super().close()
+
+
+class Stream:
+    """What is inside a file: gz, zst, bz2, xz by their magic bytes, anything else as it stands. A context manager."""
+
+    def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
+        self._stored = _Stored(raw, limit)
+        buffered = io.BufferedReader(self._stored, 1 << 20)
+        codec = _codec(buffered.peek(6)[:6])
+        self._inside = codec(buffered) if codec else buffered
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, empty at the end. Raises one of decompression_errors() on damage."""
+        data = self._inside.read(size)
+        assert isinstance(data, bytes)
+        return data
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes as stored that were read so far."""
+        return self._stored.count
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside.close()
+        self._stored.close()
+
+
+def _codec(magic: bytes) -> Callable[[io.BufferedReader], Any] | None:
+    if magic[:2] == b"\x1f\x8b":
+        return lambda f: gzip.GzipFile(fileobj=f, mode="rb")
+    if magic[:4] == b"\x28\xb5\x2f\xfd":
+        import zstandard
+
+        return lambda f: zstandard.ZstdDecompressor().stream_reader(f, read_across_frames=True)
+    if magic[:3] == b"BZh":
+        return bz2.BZ2File
+    if magic == b"\xfd7zXZ\x00":
+        return lzma.LZMAFile
+    return None
+
+
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """What a damaged or unfinished compressed file raises while it is read."""
+    errors: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError, ValueError)
+    if "zstandard" in sys.modules:
+        errors += (sys.modules["zstandard"].ZstdError,)
+    return errors
+
+
+def find_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
+    """The files behind paths, globs, directories and `-`, each once; a rotated set comes oldest first, the live file last.
+
+    Raises UsageError for a path that names nothing.
+    """
+    found: dict[str, SourceFile] = {}
+    for given in paths:
+        text = str(given)
+        if text == STDIN:
+            found[text] = SourceFile(None, STDIN)
+            continue
+        for path in _expand(text):
+            found.setdefault(str(path.resolve()), SourceFile(path, str(path)))
+    return sorted(found.values(), key=_order)
+
+
+def _expand(text: str) -> Iterator[Path]:
+    path = Path(text)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
+        if not files:
+            raise UsageError(f"{text}: the directory holds no files")
+        yield from _without_twins(files)
+    elif path.exists():
+        yield path
+    else:
+        matches = sorted(Path(m) for m in glob.glob(text, recursive=True))
+        if not matches:
+            raise UsageError(f"{text}: no such file or directory")
+        for match in matches:
+            if match.is_dir():
+                yield from _expand(str(match))
+            else:
+                yield match
+
+
+def _without_twins(files: list[Path]) -> list[Path]:
+    """While lumberjack compresses, X and X.gz both exist for a moment; X is the whole one."""
+    names = {str(f) for f in files}
+    return [f for f in files if not (_ROTATED.match(_COMPRESSION.sub("", f.name)) and f.suffix == ".gz" and str(f.with_suffix("")) in names)]
+
+
+def _order(source: SourceFile) -> tuple[str, bool, str]:
+    plain = _COMPRESSION.sub("", source.name)
+    rotated = _ROTATED.match(plain)
+    return source.instance, rotated is None, rotated["stamp"] if rotated else plain

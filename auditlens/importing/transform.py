@@ -1,0 +1,328 @@
+"""A batch of records becomes rows: one SQL for every shape of audit event, with an exact path behind the fast one.
+
+DuckDB parses the lines; what it cannot read, does not know in full, or may not keep as it stands (secrets) comes back to
+Python for `formats.event.read_event` and redaction, and joins the rest. Nothing is decided by sampling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from auditlens import redact
+from auditlens.records import Event, Record, Reject
+from auditlens.tables import Audit, Touch
+
+if TYPE_CHECKING:
+    import duckdb
+
+_USER = {"username": "VARCHAR", "uid": "VARCHAR", "groups": ["VARCHAR"], "extra": "MAP(VARCHAR, VARCHAR[])"}
+
+# The wire fields of audit.k8s.io/v1 Event as DuckDB reads them (staging/src/k8s.io/apiserver/pkg/apis/audit/v1/types.go).
+WIRE: dict[str, Any] = {
+    "kind": "VARCHAR",
+    "apiVersion": "VARCHAR",
+    "level": "VARCHAR",
+    "auditID": "VARCHAR",
+    "stage": "VARCHAR",
+    "requestURI": "VARCHAR",
+    "verb": "VARCHAR",
+    "user": _USER,
+    "impersonatedUser": _USER,
+    "authenticationMetadata": "VARCHAR",
+    "sourceIPs": ["VARCHAR"],
+    "userAgent": "VARCHAR",
+    "objectRef": {
+        k: "VARCHAR"
+        for k in ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource")
+    },
+    "responseStatus": {
+        "status": "VARCHAR", "message": "VARCHAR", "reason": "VARCHAR", "details": "VARCHAR", "code": "BIGINT",
+    },
+    "requestObject": "VARCHAR",
+    "responseObject": "VARCHAR",
+    "requestReceivedTimestamp": "TIMESTAMP",
+    "stageTimestamp": "TIMESTAMP",
+    "annotations": "MAP(VARCHAR, VARCHAR)",
+}  # fmt: skip
+_REQUIRED = ("auditID", "stage", "level", "verb", "requestURI", "stageTimestamp")
+
+_META = {"name": "VARCHAR", "namespace": "VARCHAR", "uid": "VARCHAR", "resourceVersion": "VARCHAR"}
+_OWNERS = [{"apiVersion": "VARCHAR", "kind": "VARCHAR", "name": "VARCHAR", "uid": "VARCHAR", "controller": "BOOLEAN"}]
+REQUEST_BODY = {"dryRun": ["VARCHAR"], "metadata": _META, "spec": {"replicas": "BIGINT"}}
+RESPONSE_BODY = {
+    "kind": "VARCHAR",
+    "metadata": {**_META, "ownerReferences": _OWNERS},
+    "spec": {"replicas": "BIGINT"},
+    "details": {"name": "VARCHAR", "uid": "VARCHAR"},
+    "items": [{"metadata": _META}],
+    "rows": [{"object": {"metadata": _META}}],  # kind Table: what kubectl get asks for
+}
+
+DEFAULT_CLUSTER = "default"
+
+# A plain line of the log backend; everything else goes through formats.reader first.
+PLAIN = '{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"'
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records of one or more sources on their way into rows: an Arrow table, and how to get a record back from it."""
+
+    lines: pa.Table  # n, text, line, item, byte_offset, src, and what the wrapper knew
+    sources: list[Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What every row of one source shares."""
+
+    name: str
+    instance: str
+    import_id: str
+    cluster: str | None = None  # asked for; None leaves it to the wrapper
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _struct(shape: Any) -> str:
+    return _literal(json.dumps(shape))
+
+
+_NAME = pa.dictionary(pa.int32(), pa.string())  # few values, many rows
+
+
+def batch_schema() -> pa.Schema:
+    """The Arrow schema of Batch.lines."""
+    return pa.schema(
+        [
+            ("n", pa.int64()), ("text", pa.large_string()), ("line", pa.int64()), ("item", pa.int64()),
+            ("byte_offset", pa.int64()), ("src", pa.int32()), ("source", _NAME), ("import_id", _NAME), ("instance", _NAME),
+            ("cluster", _NAME), ("time", pa.string()), ("level", pa.string()), ("request_object", pa.large_string()),
+            ("response_object", pa.large_string()), ("extra", pa.string()), ("partial", pa.bool_()),
+            ("time_source", pa.string()), ("exact", pa.bool_()),  # read by the exact parser; null: left out
+        ]
+    )  # fmt: skip
+
+
+def prepare(con: duckdb.DuckDBPyConnection) -> None:
+    """Define on a connection what the statements below use."""
+    con.execute(files("auditlens.importing").joinpath("audit.sql").read_text())
+    from auditlens import kinds
+
+    pairs = sorted({(k.group, k.kind, k.resource) for k in kinds.every()})
+    values = ", ".join(f"({_literal(g)}, {_literal(k)}, {_literal(r)})" for g, k, r in pairs)
+    con.execute(f"create or replace temp table kind as select * from (values {values}) t(api_group, kind, resource)")
+
+
+# Text that sends a line to the exact path before it is parsed.
+_BY_TEXT = " or ".join(f"contains(text, {_literal(s)})" for s in redact.TEXT_SUSPECT)
+
+# What may stay on the fast path once its fields are known. The keys prove that there is no field this version does not
+# know, and none of a wrong type (which from_json reads as null).
+_FAST = f"""(
+    level is null and partial is null and coalesce(e.apiVersion, 'audit.k8s.io/v1') = 'audit.k8s.io/v1'
+    and len(json_keys(text)) = {" + ".join(f"(e.{k} is not null)::int" for k in WIRE)}
+    and {" and ".join(f"e.{k} is not null" for k in _REQUIRED)}
+    and (e.objectRef.resource is distinct from 'secrets' or (e.requestObject is null and e.responseObject is null))
+    and not regexp_matches(e.requestURI, {_literal(redact.URI_SUSPECT)})
+    -- DuckDB would write 1.10 as 1.1: a patch is kept as it was sent (other bodies are Go's own output)
+    and case when e.verb = 'patch' and e.requestObject is not null
+        then not regexp_matches(e.requestObject, '(":|[\\[,])-?[0-9]+[.eE]') else true end
+    and case when e.objectRef is null
+        then not regexp_matches(e.requestURI, '^/(api/[^/?]+/[^/?]|apis/[^/?]+/[^/?]+/[^/?])') else true end
+)"""
+
+
+def _parsed(careful: bool) -> str:
+    """`e` and the record's fields, from the Arrow table `lines`; `careful` survives lines that are not JSON."""
+    read = f"from_json(text, {_struct(WIRE)})"
+    return f"select *, {f'try({read})' if careful else read} as e from lines"
+
+
+@cache
+def audit_select(careful: bool = False) -> str:
+    """The rows of `audit`, from what load() loaded: every record that may be kept as it is.
+
+    Raises at a line that is not JSON unless `careful`.
+    """
+    columns = ", ".join(f"({c.sql})::{c.type} as {c.name}" for c in Audit.stored())
+    return f"""
+        with kept as (
+            select *, coalesce(request_object, e.requestObject) as request, coalesce(response_object, e.responseObject) as response
+            from ({_parsed(careful)}) where exact or (not exact and {_FAST})
+        ),
+        lifted as (
+            select *,
+                case when request is not null then try(from_json(request, {_struct(REQUEST_BODY)})) end as q,
+                case when response is not null then try(from_json(response, {_struct(RESPONSE_BODY)})) end as s,
+                case when e.responseStatus.details is not null
+                    then try(from_json(e.responseStatus.details, '{{"uid":"VARCHAR"}}')) end as d,
+                struct_pack(
+                    line := line, item := item, source := source, instance := instance, import_id := import_id,
+                    received_time := e.requestReceivedTimestamp::timestamptz,
+                    stage_time := coalesce(e.stageTimestamp::timestamptz, e.requestReceivedTimestamp::timestamptz,
+                        try_cast(time as timestamptz)),
+                    has_stage_time := e.stageTimestamp is not null and e.requestReceivedTimestamp is not null,
+                    time_source := coalesce(time_source, case when e.stageTimestamp is not null then 'event'
+                        when e.requestReceivedTimestamp is not null then 'received'
+                        when try_cast(time as timestamptz) is not null then 'wrapper' end),
+                    decision := e.annotations['authorization.k8s.io/decision'],
+                    why := e.annotations['authorization.k8s.io/reason'],
+                    request_object := request, response_object := response, extra := extra, partial := coalesce(partial, false)
+                ) as r
+            from kept
+        ),
+        owned as (
+            select *, case when s.metadata.ownerReferences is not null then list_extract(coalesce(
+                nullif(list_filter(s.metadata.ownerReferences, lambda x: x.controller), []), s.metadata.ownerReferences), 1) end as o
+            from lifted
+        )
+        select {columns} from owned
+    """
+
+
+@cache
+def touch_select() -> str:
+    """The rows of `touch`, from a view `written` of the audit rows of one file.
+
+    RequestReceived touches nothing yet. An owner is touched by what creates or deletes its dependants.
+    """
+    items = [{"metadata": _META}]
+    columns = ", ".join(f"{c.name}::{c.type} as {c.name}" for c in Touch.stored())
+    return f"""
+        with seen as (
+            select *, stage_time as time, verb in ('list', 'watch', 'deletecollection') as many from written
+            where resource is not null and stage is distinct from 'RequestReceived'
+        ),
+        own as (
+            select * replace (
+                coalesce(name, object_name) as name, coalesce(object_uid, uid) as uid,
+                case when not many then object_resource_version end as resource_version
+            ),
+            case when name is not null then 'ref' else 'body' end as via,
+            object_resource_version is not null and not many as has_body
+            from seen where name is not null or (object_name is not null and not many)
+        ),
+        listed as (
+            select * replace (
+                coalesce(i.metadata.namespace, namespace) as namespace, i.metadata.name as name, i.metadata.uid as uid,
+                i.metadata.resourceVersion as resource_version
+            ), 'item' as via, true as has_body
+            from (
+                select *, unnest(coalesce(b.items, list_transform(b.rows, lambda x: x.object))) as i from (
+                    select *, try(from_json(response_object, {_struct({"items": items, "rows": [{"object": items[0]}]})})) as b
+                    from seen
+                    where response_object is not null and (many or starts_with(response_object, '{{"kind":"Table"'))
+                )
+            ) where i.metadata.name is not null
+        ),
+        owners as (
+            select * replace (
+                w.group_ as api_group, coalesce(kind.resource, w.plural) as resource, w.name as name, w.uid as uid,
+                null as resource_version
+            ), 'owner' as via, false as has_body
+            from (
+                select *, struct_pack(
+                    group_ := case when contains(x.apiVersion, '/') then split_part(x.apiVersion, '/', 1) else '' end,
+                    kind := x.kind, name := x.name, uid := x.uid,
+                    -- a kind the table does not know (a CRD's): the plural Kubernetes' own generators would give it
+                    plural := case when regexp_matches(x.kind, '(s|x|z|ch|sh)$') then lower(x.kind) || 'es'
+                        when regexp_matches(x.kind, '[^aeiou]y$') then left(lower(x.kind), -1) || 'ies' else lower(x.kind) || 's' end
+                ) as w
+                from (
+                    select *, unnest(try(from_json(response_object, {_struct({"metadata": {"ownerReferences": _OWNERS}})})).metadata.ownerReferences) as x
+                    from seen where owner_uid is not null and verb in ('create', 'delete') and subresource is null
+                )
+            ) left join kind on kind.api_group = w.group_ and kind.kind = w.kind
+        )
+        select {columns} from (from own union all by name from listed union all by name from owners)
+    """
+
+
+def by_text(con: duckdb.DuckDBPyConnection, batch: Batch) -> np.ndarray:
+    """Numbers of the records whose text alone says that the exact parser must read them."""
+    con.register("lines", batch.lines)
+    return con.execute(f"select n from lines where {_BY_TEXT} order by n").fetchnumpy()["n"]
+
+
+def by_field(con: duckdb.DuckDBPyConnection, lines: pa.Table) -> np.ndarray:
+    """Numbers of the records that audit_select() left out because of what their fields hold."""
+    con.register("lines", lines)
+    select = f"select n from ({_parsed(True)}) where not exact and not coalesce({_FAST}, false) order by n"
+    return con.execute(select).fetchnumpy()["n"]
+
+
+def load(
+    batch: Batch,
+    numbers: np.ndarray,
+    read_event: Callable[[Record], Event | Reject],
+    redactor: redact.Redactor,
+    *,
+    only: bool = False,
+) -> tuple[pa.Table, list[tuple[int, Reject]]]:
+    """The Arrow table that audit_select() reads as `lines`, and the records that cannot be read at all, by source index.
+
+    The records behind `numbers` are read by the exact parser and redacted; with `only`, the others are left out.
+    """
+    rows: list[dict[str, Any]] = []
+    rejects: list[tuple[int, Reject]] = []
+    for row in batch.lines.take(pa.array(numbers, pa.int64())).to_pylist() if len(numbers) else []:
+        record = Record(
+            text=row["text"].rstrip("\n").encode(), line=row["line"], offset=row["byte_offset"], item=row["item"],
+            time=row["time"], instance=row["instance"], cluster=row["cluster"], level=row["level"], cut=bool(row["partial"]),
+        )  # fmt: skip
+        event = read_event(record)
+        if isinstance(event, Reject):
+            rejects.append((row["src"], event))
+        else:
+            rows.append(row | _fields(redactor.event(event)) | {"exact": True})
+    state = np.zeros(batch.lines.num_rows, dtype=bool)
+    left_out = np.full(batch.lines.num_rows, only)
+    left_out[numbers] = True
+    index = batch.lines.schema.get_field_index("exact")
+    kept = batch.lines.set_column(index, "exact", pa.array(state, mask=left_out))
+    return (pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=batch.lines.schema)]) if rows else kept), rejects
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """What an exactly read event replaces in its record's row: the text is its head, the bodies stand beside it."""
+    return {
+        "text": json.dumps(event.head),
+        "request_object": _text(event.request_object),
+        "response_object": _text(event.response_object),
+        "extra": json.dumps(event.extra) if event.extra else None,
+        "partial": event.partial,
+        "time_source": event.time_source,
+    }
+
+
+def _text(body: bytes | None) -> str | None:
+    return None if body is None else body.decode("utf-8", "replace")
+
+
+def reject_rows(
+    rejects: Iterable[tuple[int, Reject]], sources: Sequence[Source], redactor: redact.Redactor
+) -> Iterable[dict[str, Any]]:
+    """Rows of `rejects`."""
+    for src, reject in rejects:
+        source = sources[src]
+        yield {
+            "cluster": source.cluster or DEFAULT_CLUSTER,
+            "source": source.name,
+            "line": reject.line,
+            "item": reject.item,
+            "byte_offset": reject.offset,
+            "reason": reject.reason,
+            "text": redactor.text(reject.text),
+            "import_id": source.import_id,
+        }

@@ -1,0 +1,135 @@
+"""Batches become Parquet files: one per table, cluster and date of each batch; none of them is committed here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from auditlens.formats.event import read_event
+from auditlens.importing import batches, transform
+from auditlens.importing.transform import Source
+from auditlens.lake import NewFile, Staging
+from auditlens.lake.files import quoted
+from auditlens.records import Reject
+from auditlens.redact import Redactor
+from auditlens.tables import Audit, Rejects, Table, Touch
+
+# Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
+_FLUSH = 48 << 20
+
+
+class Writer:
+    """Collects pieces of sources and writes them as files of `audit`, `touch` and `rejects`."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, staging: Staging, batch_id: str, redactor: Redactor) -> None:
+        self.con = con
+        self.files: list[NewFile] = []
+        self.rejects: Counter[str] = Counter()  # per import id
+        self._staging = staging
+        self._batch_id = batch_id
+        self._redactor = redactor
+        self._pending: list[tuple[Source, batches.Piece]] = []
+        self._size = 0
+
+    def add(self, source: Source, piece: batches.Piece) -> None:
+        """Take one piece; writes when enough has come together."""
+        self._pending.append((source, piece))
+        self._size += piece.lines.nbytes + sum(len(r.text) for r in piece.rejects)
+        if self._size >= _FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if not self._pending:
+            return
+        batch, rejects = batches.merge(self._pending)
+        self._pending, self._size = [], 0
+        total = batch.lines.num_rows
+        numbers = transform.by_text(self.con, batch)
+        lines, unread = transform.load(batch, numbers, read_event, self._redactor)
+        written = self._write_events(lines)
+        if written + len(unread) < total:  # optimism was wrong: some lines must be read exactly after all
+            numbers = transform.by_field(self.con, lines)
+            lines, more = transform.load(batch, numbers, read_event, self._redactor, only=True)
+            written += self._write_events(lines)
+            unread += more
+        assert written + len(unread) == total, "a record must become a row or a reject"
+        if rejects := rejects + unread:
+            self.rejects.update(batch.sources[src].import_id for src, _ in rejects)
+            self.write_rows(Rejects, list(transform.reject_rows(rejects, batch.sources, self._redactor)))
+
+    def _write_events(self, lines: pa.Table) -> int:
+        """Write the rows of `audit` and `touch` of what can be read fast or was read exactly; returns the number of events."""
+        written = 0
+        clusters = pc.unique(lines["cluster"])
+        for cluster in clusters.to_pylist():
+            self.con.register("lines", lines.filter(pc.equal(lines["cluster"], cluster)) if len(clusters) > 1 else lines)
+            path = self._staging.new()
+            rows = self._copy_events(path)
+            written += rows
+            for date, part in self._by_date(path) if rows else ():
+                self._place(part, {"cluster": cluster, "date": date})
+        return written
+
+    def _copy_events(self, path: Path) -> int:
+        # Pushed below the projection, the filter would make DuckDB parse every line twice.
+        self.con.execute("set disabled_optimizers = 'filter_pushdown'")
+        try:
+            return self._staging.copy(self.con, transform.audit_select(), path)
+        except duckdb.InvalidInputException:  # a line is not JSON
+            return self._staging.copy(self.con, transform.audit_select(careful=True), path)
+        finally:
+            self.con.execute("set disabled_optimizers = ''")
+
+    def _by_date(self, path: Path) -> Iterator[tuple[str | None, Path]]:
+        """The file by UTC date of its events: nearly always as it is, else (midnight, an old line) one file for each."""
+        self.con.execute(f"create or replace temp view written as from read_parquet({quoted(path)})")
+        dates = [d for (d,) in self.con.execute("select distinct stage_time::date::varchar from written order by all").fetchall()]
+        if len(dates) == 1:
+            yield dates[0], path
+            return
+        for date in dates:
+            part = self._staging.new()
+            day = "null" if date is None else f"date '{date}'"
+            self._staging.copy(self.con, f"from written where stage_time::date is not distinct from {day}", part)
+            yield date, part
+        path.unlink()
+
+    def _place(self, path: Path, partition: Mapping[str, str | None]) -> None:
+        self.con.execute(f"create or replace temp view written as from read_parquet({quoted(path)})")
+        touched = self._staging.new()
+        self._staging.copy(self.con, transform.touch_select(), touched)
+        for table, file in ((Touch, touched), (Audit, path)):
+            new = self._staging.place(file, table, prefix=self._batch_id, partition=partition)
+            self.files += [new] if new else []
+
+    def write_rows(self, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows that Python made as one file of an unpartitioned table."""
+        path = self._staging.new()
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=table.arrow_schema()), path, compression="zstd")
+        file = self._staging.place(path, table, prefix=self._batch_id, partition={})
+        if file:
+            self.files.append(file)
+
+    def of(self, table: type[Table]) -> list[NewFile]:
+        """The files written for a table."""
+        return [f for f in self.files if f.table == table.NAME]
+
+    def counts(self, table: type[Table]) -> dict[str, tuple[int, int | None, int | None]]:
+        """Per import id: rows written, and their first and last time in microseconds since the epoch."""
+        names = [str(self._staging.root / table.NAME / f.path) for f in self.of(table)]
+        if not names:
+            return {}
+        rows = self.con.execute(
+            f"select import_id, count(*), epoch_us(min({table.TIME})), epoch_us(max({table.TIME})) "
+            "from read_parquet($files) group by 1",
+            {"files": names},
+        ).fetchall()
+        return {import_id: (count, first, last) for import_id, count, first, last in rows}

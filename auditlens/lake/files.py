@@ -1,0 +1,150 @@
+"""Parquet files on their way into the lake: written aside, hashed, moved to their place, then committed by the Delta log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditlens.errors import LakeError
+from auditlens.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import duckdb
+
+# One chunk of events is about 55,000 rows: in groups of this size both cores encode it (208 ms against 262 for 64 MB).
+WRITE = "format parquet, compression zstd, row_group_size 20480, parquet_version v2"
+STAGING = "_staging"
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A Parquet file in its final place, not committed yet. `path` is relative to its table's directory."""
+
+    table: str
+    path: str
+    size: int
+    rows: int
+    partition: Mapping[str, str | None]
+    min_time: dt.datetime | None = None
+    max_time: dt.datetime | None = None
+
+    def stats(self) -> str:
+        """The file's statistics as Delta keeps them (protocol, "Per-file Statistics")."""
+        stats: dict[str, Any] = {"numRecords": self.rows}
+        column = TABLES[self.table].TIME
+        if column and self.min_time and self.max_time:
+            stats["minValues"] = {column: self.min_time.isoformat().replace("+00:00", "Z")}
+            stats["maxValues"] = {column: self.max_time.isoformat().replace("+00:00", "Z")}
+        return json.dumps(stats)
+
+
+class Staging:
+    """A directory of the lake for files nobody may see yet.
+
+    At the end, whatever happens, it is removed, and so are placed files that no commit took. A kill leaves both behind:
+    readers go by the Delta log and never see them, `lake verify` names them and `lake compact` removes them.
+    """
+
+    def __init__(self, root: Path, committed: Callable[[str], set[str]]) -> None:
+        self.root = root
+        self.attempt = uuid.uuid4().hex[:8]  # two attempts at one import never share a file name
+        self.dir = root / STAGING / self.attempt
+        self._committed = committed
+        self._placed: list[NewFile] = []
+
+    def __enter__(self) -> Staging:
+        self.dir.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.dir, ignore_errors=True)
+        for table in {f.table for f in self._placed}:
+            committed = self._committed(table)
+            for f in self._placed:
+                if f.table == table and f.path not in committed:
+                    (self.root / table / f.path).unlink(missing_ok=True)
+
+    def new(self) -> Path:
+        """A path to write one Parquet file to."""
+        return self.dir / uuid.uuid4().hex
+
+    def copy(self, con: duckdb.DuckDBPyConnection, select: str, path: Path) -> int:
+        """Write the rows of a select to a new file; returns how many."""
+        return int(con.execute(f"copy ({select}) to {quoted(path)} ({WRITE})").fetchall()[0][0])
+
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: type[Table],
+        select: str,
+        *,
+        prefix: str,
+        partition: Mapping[str, str | None],
+    ) -> NewFile | None:
+        """Write the rows of a select as one file of a table; None when there are none."""
+        path = self.new()
+        self.copy(con, select, path)
+        return self.place(path, table, prefix=prefix, partition=partition)
+
+    def place(
+        self, path: Path, table: type[Table], *, prefix: str, partition: Mapping[str, str | None]
+    ) -> NewFile | None:
+        """Move a written file to its content-addressed name in the table; None (and no file) when it has no rows."""
+        rows, low, high = _footer(path, table)
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
+        digest, size = sha256_of(path)
+        relative = "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items()) + f"{prefix}-{self.attempt}-{digest}.parquet"
+        target = self.root / table.NAME / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as f:
+            os.fsync(f.fileno())
+        os.replace(path, target)
+        new = NewFile(table.NAME, relative, size, rows, dict(partition), low, high)
+        self._placed.append(new)
+        return new
+
+
+def sha256_of(path: Path) -> tuple[str, int]:
+    """Hex SHA-256 and size in bytes of a file."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    except OSError as e:
+        raise LakeError(f"{path}: {e.strerror}") from e
+    return digest.hexdigest(), size
+
+
+def _footer(path: Path, table: type[Table]) -> tuple[int, dt.datetime | None, dt.datetime | None]:
+    """Rows of a file, and the least and greatest time in it, from its footer."""
+    import pyarrow.parquet as pq
+
+    meta = pq.ParquetFile(path).metadata
+    if table.TIME is None:
+        return meta.num_rows, None, None
+    index = next(i for i in range(meta.num_columns) if meta.schema.column(i).path == table.TIME)
+    stats = [meta.row_group(g).column(index).statistics for g in range(meta.num_row_groups)]
+    known = [s for s in stats if s is not None and s.has_min_max]
+    return meta.num_rows, min((s.min for s in known), default=None), max((s.max for s in known), default=None)
+
+
+def _partition_value(value: str | None) -> str:
+    return "__HIVE_DEFAULT_PARTITION__" if value is None else value  # Hive's name for null
+
+
+def quoted(path: Path) -> str:
+    """A path as a SQL string literal."""
+    return "'" + str(path).replace("'", "''") + "'"

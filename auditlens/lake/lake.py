@@ -1,0 +1,201 @@
+"""Commits and snapshots: many writers, exactly once, readable at any moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditlens.errors import LakeError
+from auditlens.lake.files import NewFile, Staging
+from auditlens.lake.snapshot import DataFile, Snapshot
+from auditlens.tables import TABLES, Imports
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+_ATTEMPTS = 40  # a commit loses a race only to another commit; 40 lost in a row means something is wrong
+
+
+class Lake:
+    """A directory of Delta tables. Nothing is created before the first commit."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def exists(self) -> bool:
+        """Whether anything was ever committed here."""
+        return (self.path / Imports.NAME / "_delta_log").is_dir()
+
+    def staging(self) -> Staging:
+        """A place for files that are not committed yet."""
+        return Staging(self.path, self._names)
+
+    def _names(self, table: str) -> set[str]:
+        """Paths the Delta log of a table names now."""
+        handle = self._open(table)
+        return set() if handle is None else set(_column(handle, "path"))
+
+    def _open(self, table: str) -> DeltaTable | None:
+        """The table as of now; a fresh handle each time, for a handle does not see later commits."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        directory = self.path / table
+        if not (directory / "_delta_log").is_dir():
+            return None
+        try:
+            return DeltaTable(str(directory))
+        except TableNotFoundError:
+            return None  # being created right now
+        except (DeltaError, OSError) as e:
+            raise LakeError(f"{directory}: the Delta log cannot be read: {e}") from e
+
+    def transaction(self, table: str, app_id: str) -> int | None:
+        """The version of an application transaction that a table holds, if any."""
+        handle = self._open(table)
+        return None if handle is None else handle.transaction_version(app_id)
+
+    def commit(
+        self,
+        table: str,
+        add: Iterable[NewFile],
+        *,
+        remove: Sequence[DataFile] = (),
+        transactions: Iterable[tuple[str, int]] = (),
+        rearrange: bool = False,
+    ) -> bool:
+        """Add and remove files of a table in one commit, at most once per application transaction.
+
+        Returns False when the table holds one of the transactions already, or when a file to be removed is gone (somebody
+        else rearranged it): then nothing was committed. `rearrange` says that no row changes.
+        """
+        from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+        from deltalake.transaction import CommitProperties, Transaction
+
+        add, wanted = list(add), list(transactions)
+        properties = CommitProperties(app_transactions=[Transaction(a, v) for a, v in wanted])
+        for attempt in range(_ATTEMPTS):
+            handle = self._open(table) or self._create(table)
+            if any((handle.transaction_version(a) or 0) >= v for a, v in wanted):
+                return False
+            if remove and not {f.path for f in remove} <= set(_column(handle, "path")):
+                return False
+            try:
+                handle.create_write_transaction(
+                    [_add_action(f, rearrange) for f in add] + [_remove_action(f, rearrange) for f in remove],
+                    mode="append",
+                    schema=TABLES[table].arrow_schema(),
+                    partition_by=list(TABLES[table].PARTITIONED_BY),
+                    commit_properties=properties,
+                )
+                return True
+            except (CommitFailedError, TableNotFoundError):
+                time.sleep(min(0.01 * 2**attempt, 0.5))
+            except (DeltaError, OSError) as e:
+                raise LakeError(f"{self.path / table}: commit failed: {e}") from e
+        raise LakeError(f"{self.path / table}: gave up after {_ATTEMPTS} lost races; is another writer stuck?")
+
+    def _create(self, table: str) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        kind = TABLES[table]
+        (self.path / table).mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(
+            str(self.path / table),
+            schema=kind.arrow_schema(),
+            mode="ignore",
+            partition_by=list(kind.PARTITIONED_BY),
+            description=(kind.__doc__ or "").strip(),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """What is committed now.
+
+        `imports` is read first: whatever it names has its other tables committed already.
+        """
+        handles = {name: self._open(name) for name in (Imports.NAME, *(n for n in TABLES if n != Imports.NAME))}
+        committed = {name: self._files(name, handle) for name, handle in handles.items()}
+        versions = {name: handle.version() for name, handle in handles.items() if handle is not None}
+        return Snapshot(versions, committed, *_finished(committed[Imports.NAME]))
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever an answer may; cheap enough to ask before each question."""
+        return tuple(
+            max((int(p.stem) for p in (self.path / name / "_delta_log").glob("[0-9]*.json")), default=-1) for name in TABLES
+        )
+
+    def _files(self, table: str, handle: DeltaTable | None) -> list[DataFile]:
+        if handle is None:
+            return []
+        actions: dict[str, list[Any]] = _columns(handle)
+        column = TABLES[table].TIME
+        out = []
+        for i, path in enumerate(actions["path"]):
+            out.append(
+                DataFile(
+                    table=table,
+                    path=path,
+                    file=self.path / table / path,
+                    size=actions["size_bytes"][i],
+                    rows=actions["num_records"][i],
+                    cluster=_at(actions, "partition.cluster", i),
+                    date=_iso(_at(actions, "partition.date", i)),
+                    min_time=_at(actions, f"min.{column}", i),
+                    max_time=_at(actions, f"max.{column}", i),
+                )
+            )
+        return out
+
+
+def _columns(handle: DeltaTable) -> dict[str, list[Any]]:
+    import pyarrow as pa
+
+    return pa.table(handle.get_add_actions(flatten=True)).to_pydict()
+
+
+def _column(handle: DeltaTable, name: str) -> list[Any]:
+    return _columns(handle)[name]
+
+
+def _at(actions: dict[str, list[Any]], name: str, i: int) -> Any:
+    return actions[name][i] if name in actions else None
+
+
+def _iso(value: dt.date | str | None) -> str | None:
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _finished(files: list[DataFile]) -> tuple[frozenset[str], frozenset[str]]:
+    """Ids of the finished batches and of the imports in them."""
+    import pyarrow.parquet as pq
+
+    batches: set[str] = set()
+    imports: set[str] = set()
+    for f in files:
+        ids = pq.read_table(f.file, columns=["batch_id", "import_id"])
+        batches.update(ids["batch_id"].to_pylist())
+        imports.update(ids["import_id"].to_pylist())
+    return frozenset(batches), frozenset(imports)
+
+
+def _add_action(file: NewFile, rearrange: bool) -> Any:
+    from deltalake.transaction import AddAction
+
+    return AddAction(
+        path=file.path,
+        size=file.size,
+        partition_values=dict(file.partition),
+        modification_time=int(time.time() * 1000),
+        data_change=not rearrange,
+        stats=file.stats(),
+    )
+
+
+def _remove_action(file: DataFile, rearrange: bool) -> Any:
+    from deltalake.transaction import RemoveAction
+
+    return RemoveAction(file.path, not rearrange, int(time.time() * 1000), file.size)

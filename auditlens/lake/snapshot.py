@@ -1,0 +1,63 @@
+"""What the lake holds at one moment: the committed files of finished imports, per table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+COMPACTED = "compact"  # the file-name prefix of what compaction wrote; other files carry their batch's id
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One committed file of a table."""
+
+    table: str
+    path: str  # relative to the table's directory, as the Delta log has it
+    file: Path
+    size: int
+    rows: int
+    cluster: str | None
+    date: str | None  # YYYY-MM-DD
+    min_time: dt.datetime | None
+    max_time: dt.datetime | None
+
+    @property
+    def prefix(self) -> str:
+        """The id of the batch that wrote it, or `compact`."""
+        return self.file.name.split("-", 1)[0]
+
+    @property
+    def sha256(self) -> str:
+        """The digest its name promises."""
+        return self.file.stem.rsplit("-", 1)[-1]
+
+    def overlaps(self, since: dt.datetime | None, until: dt.datetime | None) -> bool:
+        """Whether it may hold rows of a window; a file without times always may."""
+        if self.min_time is None or self.max_time is None:
+            return True
+        # Delta keeps milliseconds of some writers: one of slack on either side
+        slack = dt.timedelta(milliseconds=1)
+        return (since is None or self.max_time + slack >= since) and (until is None or self.min_time - slack <= until)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The lake at one moment; `versions` are the Delta versions it was taken at."""
+
+    versions: dict[str, int]
+    committed: dict[str, list[DataFile]]  # all files the Delta logs name
+    batches: frozenset[str]  # ids of finished batches: only their files may be read
+    imports: frozenset[str]  # ids of finished imports
+
+    def files(
+        self, table: str, *, since: dt.datetime | None = None, until: dt.datetime | None = None
+    ) -> list[DataFile]:
+        """The files of a table that readers may see, oldest first, narrowed to a window."""
+        found = [
+            f
+            for f in self.committed.get(table, [])
+            if (f.prefix == COMPACTED or f.prefix in self.batches) and f.overlaps(since, until)
+        ]
+        return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))

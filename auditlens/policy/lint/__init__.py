@@ -1,0 +1,25 @@
+"""lint() finds what kube-apiserver refuses in a policy, and what it takes without a word and that is wrong all the same.
+
+The checks are in families, one file each: refusals AP1xx, fields AP2xx, reach AP3xx, names AP4xx, bodies AP5xx,
+losses AP60x, noise AP65x, releases AP7xx.
+"""
+
+from __future__ import annotations
+
+from auditlens.policy.lint import bodies, fields, losses, names, noise, reach, refusals, releases
+from auditlens.policy.lint.output import as_json, as_sarif, as_text
+from auditlens.policy.lint.registry import Check, Finding, Severity, checks, run
+from auditlens.policy.loader import draft
+from auditlens.policy.versions import DEFAULT_VERSION
+
+__all__ = ["FAMILIES", "Check", "Finding", "Severity", "as_json", "as_sarif", "as_text", "checks", "lint"]
+
+FAMILIES = (refusals, fields, reach, names, bodies, losses, noise, releases)
+
+
+def lint(text: str, kubernetes_version: str = DEFAULT_VERSION, file: str | None = None) -> list[Finding]:
+    """Check a policy for one Kubernetes release; the findings come in the order of the text, [] is a clean policy.
+
+    Never raises for a text, however broken; raises UsageError for a version that is none.
+    """
+    return run(draft(text, kubernetes_version, file))
