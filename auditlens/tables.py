@@ -8,6 +8,7 @@ where it was found); importing/audit.sql builds these four.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -96,6 +97,12 @@ class Table(BaseModel):
             "MAP(VARCHAR, BIGINT)": pa.map_(text, number),
         }
         return pa.schema([(c.name, arrow[c.type]) for c in cls.columns()])
+
+    @classmethod
+    @cache
+    def fingerprint(cls) -> str:
+        """Changes with the stored columns; part of a file's name, so that a reader knows which files lack a column."""
+        return hashlib.sha256(repr([(c.name, c.type) for c in cls.stored()]).encode()).hexdigest()[:6]
 
     @classmethod
     def empty_select(cls) -> str:

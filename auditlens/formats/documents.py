@@ -9,7 +9,7 @@ import msgspec
 
 from . import jsonlog, klog, native, registry
 from .line import Line, mended, string
-from .salvage import members_before_cut
+from .salvage import remains
 from .splitter import Splitter, State
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _DOCUMENT = re.compile(rb'\{\s*(?:["}]|\Z)|\[\s*(?:[{"\[\]]|\Z)')
 _CUT_MARK = re.compile(rb"(?:\.\.\.|\xe2\x80\xa6|[\[(<]?[Tt]runcated[^\"{}]*)\s*\Z")
 _BYTE = re.compile(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?\Z")
-_ESCAPED_START = b'{\\"kind\\":\\"Event\\",\\"apiVersion\\":\\"audit.k8s.io/'
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _TOO_DEEP = "JSON nested too deeply to read"
@@ -243,7 +242,7 @@ class Documents:
         if again > 0:
             self.reader.emit(line, text[:again], cut=True)
             self._again(line, text[again:])
-        elif "truncated" in error or line.cut or line.last or _CUT_MARK.search(text):
+        elif "truncated" in error or line.cut or line.last or _CUT_MARK.search(text[-200:]):
             self.reader.emit(line, text, cut=True)
         else:
             self.reader.reject(line, _reason(error), text)
@@ -277,28 +276,11 @@ class Documents:
             line.listed = True
             if splitter.item_at is None and not text.strip(b" \r\n\t,]}"):
                 return  # between items, or behind the list: every item was read
-        event = _remains(text)
+        event = remains(text)
         if event is not None:
             self.reader.emit(line, event, cut=True)
         else:
             self.reader.reject(line, reason, text)
-
-
-def _remains(text: bytes) -> bytes | None:
-    """The audit event in JSON that breaks off, also inside an envelope; None when there is none."""
-    if native.is_event_start(text) or "auditID" in members_before_cut(text):
-        return text
-    inside = text.find(native.AUDIT_START)
-    if inside > 0:
-        return text[inside:]
-    inside = text.find(_ESCAPED_START)
-    return _unescaped(text[inside:]) if inside >= 0 else None
-
-
-def _unescaped(text: bytes) -> bytes:
-    """The content of a JSON string that breaks off."""
-    whole = re.match(rb'(?:[^"\\\n]++|\\u[0-9a-fA-F]{4}|\\[^u\n])*+', text)
-    return (string(b'"' + (whole[0] if whole else b"") + b'"') or "").encode("utf-8", "replace")
 
 
 def _reason(error: str) -> str:

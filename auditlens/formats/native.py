@@ -13,6 +13,7 @@ AUDIT_START = b'{"kind":"Event","apiVersion":"audit.k8s.io/'
 ITEM_START = re.compile(rb'\{"level":"[A-Za-z]+","(?:timestamp":"[^"]*",")?auditID":"')
 
 _LISTS = ("items", "records", "events", "Records", "entries")
+_TYPE = ("kind", "apiVersion")
 _COLLECTOR_LEVELS = ("k8s_audit_level", "openshift_audit_level")
 
 
@@ -65,8 +66,9 @@ def why_not(fields: Fields) -> str:
         return "flattened fields (kubernetes.audit.*), not an audit event: the original is needed"
     if "verb" in fields and ("user" in fields or "username" in fields) and "auditID" not in fields:
         return "flattened imitation of an audit event: verb and user, but no auditID and stage"
-    if kind is not None or group is not None:
-        return f"JSON object is not an audit event: kind={kind}, apiVersion={group}"
+    if "kind" in fields or "apiVersion" in fields:
+        said = (string(fields.get(name)) or bytes(fields.get(name, b"none")).decode("utf-8", "replace")[:60] for name in _TYPE)
+        return "JSON object is not an audit event: kind={}, apiVersion={}".format(*said)
     names = ", ".join(list(fields)[:6]) or "none"
     return f"JSON object is not an audit event: fields {names}"
 

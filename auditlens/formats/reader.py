@@ -52,10 +52,9 @@ class Reader:
         data, end = chunk.data, len(chunk.data)
         number, pos = chunk.first_line, 0
         root, counts, out = self._root, self.counts, self._out
-        if chunk.offset == 0 and data.startswith(b"\xef\xbb\xbf"):
-            pos = 3  # a byte order mark
+        mark = 3 if chunk.offset == 0 and data.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
         if chunk.cut_from is not None:
-            self._line(Line(data[pos:].rstrip(b"\r\n"), number, chunk.offset, cut=True))
+            self._line(Line(data[mark:].rstrip(b"\r\n"), number, chunk.offset, cut=True))
             pos = end
         while pos < end:
             if root.json.splitter is not None:
@@ -64,7 +63,8 @@ class Reader:
             else:
                 newline = data.find(b"\n", pos)
                 stop = end if newline < 0 else newline
-                text = data[pos : stop - 1] if stop > pos and data[stop - 1] == 0x0D else data[pos:stop]
+                text = data[pos + mark : stop - 1 if stop > pos and data[stop - 1] == 0x0D else stop]
+                mark = 0
                 if not text or text.isspace():
                     counts.lines += 1
                     counts.blanks += 1
@@ -117,9 +117,7 @@ class Reader:
         self._count(data, pos, min(stop + 1, end))
         rest = data[at:stop].lstrip(b", \t\r").rstrip(b"\r")
         if rest:
-            line = Line(rest, number + data.count(b"\n", pos, start), offset + start, last=newline < 0)
-            line.root.free = bool(rest.strip())
-            self._root.push(line)
+            self._root.push(Line(rest, number + data.count(b"\n", pos, start), offset + start, last=newline < 0))
         return min(stop + 1, end)
 
     def _count(self, data: bytes, start: int, stop: int) -> None:

@@ -10,13 +10,18 @@ import re
 
 import msgspec
 
-__all__ = ["members_before_cut"]
+from . import native
+from .line import string
+
+__all__ = ["members_before_cut", "remains"]
 
 _SPACE = re.compile(rb"[\s,]*+")
 _KEY = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"(?:true|false|null|-?\d[\d.eE+-]*)(?=\s*[,}\]])")
 _INSIDE = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+
+_ESCAPED_START = b'{\\"kind\\":\\"Event\\",\\"apiVersion\\":\\"audit.k8s.io/'
 
 # of these the complete members are kept when the cut is inside; bodies and lists are not worth half of them
 _NESTED = {"user", "impersonatedUser", "objectRef", "responseStatus", "annotations", "authenticationMetadata"}
@@ -69,3 +74,20 @@ def _end_of_value(text: bytes, at: int) -> int:
             return -1  # a string that does not end
         at = _INSIDE.match(text, at + 1).end()  # type: ignore[union-attr]  # matches always
     return -1
+
+
+def remains(text: bytes) -> bytes | None:
+    """The audit event in JSON that breaks off, also inside an envelope; None when there is none."""
+    if native.is_event_start(text) or "auditID" in members_before_cut(text):
+        return text
+    inside = text.find(native.AUDIT_START)
+    if inside > 0:
+        return text[inside:]
+    inside = text.find(_ESCAPED_START)
+    return _unescaped(text[inside:]) if inside >= 0 else None
+
+
+def _unescaped(text: bytes) -> bytes:
+    """The content of a JSON string that breaks off."""
+    whole = re.match(rb'(?:[^"\\\n]++|\\u[0-9a-fA-F]{4}|\\[^u\n])*+', text)
+    return (string(b'"' + (whole[0] if whole else b"") + b'"') or "").encode("utf-8", "replace")

@@ -40,6 +40,7 @@ class Stream:
         self.in_head = False  # of an HTTP request
         self.yaml_next = False  # behind a --- line
         self.pieces: list[bytes] = []  # of a line that its wrapper cut up
+        self.pieces_size = 0
         self.first_piece: Line | None = None
         self.again: list[Line] = []  # what else begins on the line just read
         self.strong: registry.Wrapper | None = None  # a wrapper that cannot be mistaken is tried first
@@ -62,7 +63,8 @@ class Stream:
         if self.first_piece is None:
             self.first_piece = line
         self.pieces.append(line.text)
-        if not line.partial or line.cut or sum(map(len, self.pieces)) > MAX_RECORD:
+        self.pieces_size += len(line.text)
+        if not line.partial or line.cut or self.pieces_size > MAX_RECORD:
             self.push(self._joined(line.cut))
 
     def _pieces_are_whole(self) -> bool:
@@ -73,7 +75,7 @@ class Stream:
         first = self.first_piece
         assert first is not None
         first.text, first.partial, first.cut = b"".join(self.pieces), False, first.cut or cut
-        self.pieces, self.first_piece = [], None
+        self.pieces, self.pieces_size, self.first_piece = [], 0, None
         return first
 
     def push(self, line: Line) -> None:

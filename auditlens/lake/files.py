@@ -104,7 +104,7 @@ class Staging:
             path.unlink(missing_ok=True)
             return None
         digest, size = sha256_of(path)
-        relative = "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items()) + f"{prefix}-{self.attempt}-{digest}.parquet"
+        relative = "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items()) + f"{prefix}-{self.attempt}-{table.fingerprint()}-{digest}.parquet"
         target = self.root / table.NAME / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as f:

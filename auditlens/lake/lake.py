@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from auditlens.errors import LakeError
 from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.snapshot import DataFile, Snapshot
-from auditlens.tables import TABLES, Imports
+from auditlens.tables import TABLES, Imports, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,6 +25,7 @@ class Lake:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._last: tuple[tuple[int, ...], Snapshot] | None = None
 
     def exists(self) -> bool:
         """Whether anything was ever committed here."""
@@ -84,6 +85,7 @@ class Lake:
                 return False
             if remove and not {f.path for f in remove} <= set(_column(handle, "path")):
                 return False
+            _add_columns(handle, TABLES[table])
             try:
                 handle.create_write_transaction(
                     [_add_action(f, rearrange) for f in add] + [_remove_action(f, rearrange) for f in remove],
@@ -117,6 +119,12 @@ class Lake:
 
         `imports` is read first: whatever it names has its other tables committed already.
         """
+        version = self.version()
+        if self._last is None or self._last[0] != version:
+            self._last = version, self._snapshot()
+        return self._last[1]
+
+    def _snapshot(self) -> Snapshot:
         handles = {name: self._open(name) for name in (Imports.NAME, *(n for n in TABLES if n != Imports.NAME))}
         committed = {name: self._files(name, handle) for name, handle in handles.items()}
         versions = {name: handle.version() for name, handle in handles.items() if handle is not None}
@@ -180,6 +188,16 @@ def _finished(files: list[DataFile]) -> tuple[frozenset[str], frozenset[str]]:
         batches.update(ids["batch_id"].to_pylist())
         imports.update(ids["import_id"].to_pylist())
     return frozenset(batches), frozenset(imports)
+
+
+def _add_columns(handle: DeltaTable, table: type[Table]) -> None:
+    """Bring an older lake's table to the columns this version knows."""
+    from deltalake import Schema
+
+    known = {f.name for f in handle.schema().fields}
+    missing = [f for f in Schema.from_arrow(table.arrow_schema()).fields if f.name not in known]
+    if missing:
+        handle.alter.add_columns(missing)
 
 
 def _add_action(file: NewFile, rearrange: bool) -> Any:

@@ -29,6 +29,11 @@ class DataFile:
         return self.file.name.split("-", 1)[0]
 
     @property
+    def fingerprint(self) -> str:
+        """The columns it was written with: Table.fingerprint() of that day."""
+        return self.file.stem.rsplit("-", 2)[-2]
+
+    @property
     def sha256(self) -> str:
         """The digest its name promises."""
         return self.file.stem.rsplit("-", 1)[-1]

@@ -120,10 +120,10 @@ def _entry_matches(entry: GroupResources, request: Request, release: Features) -
         return True
     if entry.resource_names and release.resource_names and request.name not in entry.resource_names:
         return False
-    return any(resource_matches(wanted, request, release) for wanted in entry.resources)
+    return any(_resource_matches(wanted, request, release) for wanted in entry.resources)
 
 
-def resource_matches(wanted: str, request: Request, release: Features) -> bool:
+def _resource_matches(wanted: str, request: Request, release: Features) -> bool:
     """Match one entry of a rule's `resources`: pods, pods/log, pods/* (pods too), */log, * (subresources too)."""
     if not release.subresources:
         return wanted == request.resource

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auditlens.policy.errors import place
 from auditlens.policy.evaluator import Decision, Request, evaluate, failed_conditions, request_of
 from auditlens.policy.model import GroupResources, Level, Policy, Rule
 from auditlens.policy.versions import Features, features
@@ -121,8 +120,3 @@ def _one_of(values: tuple[str, ...]) -> str:
 
 def _list(values: tuple[str, ...]) -> str:
     return ", ".join(map(repr, values)) or "the request's groups (it has none)"
-
-
-def rule_place(policy: Policy, index: int) -> str:
-    """Name a rule so that it can be clicked: rules[3] (policy.yaml:17:3)."""
-    return f"rules[{index}] ({place(policy.file, policy.position('rules', index))})"

@@ -20,7 +20,6 @@ __all__ = [
     "groups_serving",
     "is_namespaced",
     "nearest",
-    "only_verbs",
     "resources_of",
     "subresources",
 ]
@@ -78,16 +77,6 @@ SUBRESOURCE_OF: Final = {
     "evictions": 'pods/eviction (group "")',
     "scales": "deployments/scale (group apps) and the like",
 }
-_ONLY_VERBS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
-    ("", "bindings"): ("create",),
-    ("", "componentstatuses"): ("get", "list"),
-    ("authentication.k8s.io", "selfsubjectreviews"): ("create",),
-    ("authentication.k8s.io", "tokenreviews"): ("create",),
-    ("authorization.k8s.io", "localsubjectaccessreviews"): ("create",),
-    ("authorization.k8s.io", "selfsubjectaccessreviews"): ("create",),
-    ("authorization.k8s.io", "selfsubjectrulesreviews"): ("create",),
-    ("authorization.k8s.io", "subjectaccessreviews"): ("create",),
-}
 
 
 @cache
@@ -119,11 +108,6 @@ def subresources(group: str, resource: str) -> tuple[str, ...] | None:
     if resource not in resources_of(group):
         return None
     return ("status", "scale", *_SUBRESOURCES.get((group, resource), ()))
-
-
-def only_verbs(group: str, resource: str) -> tuple[str, ...] | None:
-    """The verbs of a resource that has but a few, None for the others."""
-    return _ONLY_VERBS.get((group, resource))
 
 
 def nearest(word: str, words: tuple[str, ...] | frozenset[str], alike: float = 0.7) -> str | None:

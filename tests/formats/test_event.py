@@ -103,7 +103,7 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], reason: str) -> None:
 def test_text_that_is_no_json_names_the_column() -> None:
     found = read(json.dumps(MINIMAL)[:-1].encode() + b',"user":nobody}')
     assert isinstance(found, Reject)
-    assert found.reason == "not JSON at column 130: invalid character"
+    assert found.reason == "not JSON at column 129: invalid character"
 
 
 def test_an_empty_verb_is_a_verb() -> None:

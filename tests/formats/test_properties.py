@@ -39,26 +39,26 @@ def told(source: bytes, size: int) -> list[object]:
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(sources(), st.integers(1, 300))
 def test_a_mix_is_accounted_for_and_reads_the_same_in_any_chunks(source: bytes, size: int) -> None:
     whole = told(source, 1 << 26)
     assert told(source, size) == whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_accounted_for(source: bytes) -> None:
     read_all(source)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=200), st.sampled_from(LINES)), st.booleans())
 def test_any_record_is_an_event_or_a_reject(text: bytes, cut: bool) -> None:
     assert isinstance(read_event(Record(text, 1, 0, cut=cut)), (Event, Reject))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(LINES), st.integers(0, 2000))
 def test_what_a_cut_event_says_the_whole_one_says_too(text: bytes, at: int) -> None:
     whole = read_event(Record(text, 1, 0))

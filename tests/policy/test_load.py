@@ -29,8 +29,7 @@ REFUSED = [
     ("- level: FooBar\n", f'rules[0].level: Unsupported value: "FooBar": {LEVELS}', "4:10"),
     (
         "- level: None\n  nonResourceURLs: [/logs*]\n  namespaces: [default]\n",
-        'rules[0].nonResourceURLs: Invalid value: ["/logs*"]: rules cannot apply to both regular resources and '
-        "non-resource URLs",
+        'rules[0].nonResourceURLs: Invalid value: ["/logs*"]: rules cannot apply to both regular resources and non-resource URLs',
         "5:20",
     ),
     (
@@ -67,17 +66,28 @@ REFUSED = [
     ),
     (OK * 5 + "- level: ''\n", "rules[5].level: Required value", "9:10"),
     ("", "loaded illegal policy with 0 rules", "3:7"),
-    ("- level: off\n", "failed decoding: json: cannot unmarshal bool into Go struct field PolicyRule.rules.level "
-     "of type v1.Level", "4:10"),
-    ("- level: None\n  users: [alice, 17]\n", "failed decoding: json: cannot unmarshal number into Go struct field "
-     "PolicyRule.rules.users of type string", "5:18"),
-    ("- level: None\n  verbs: get\n", "failed decoding: json: cannot unmarshal string into Go struct field "
-     "PolicyRule.rules.verbs of type []string", "5:10"),
-    ("- all\n", "failed decoding: json: cannot unmarshal string into Go struct field Policy.rules of type v1.PolicyRule",
-     "4:3"),
-    ("- level: None\n  resources: [{group: yes}]\n", "failed decoding: json: cannot unmarshal bool into Go struct field "
-     "GroupResources.rules.resources.group of type string", "5:23"),
-]  # fmt: skip
+    (
+        "- level: off\n",
+        "failed decoding: json: cannot unmarshal bool into Go struct field PolicyRule.rules.level of type v1.Level",
+        "4:10",
+    ),
+    (
+        "- level: None\n  users: [alice, 17]\n",
+        "failed decoding: json: cannot unmarshal number into Go struct field PolicyRule.rules.users of type string",
+        "5:18",
+    ),
+    (
+        "- level: None\n  verbs: get\n",
+        "failed decoding: json: cannot unmarshal string into Go struct field PolicyRule.rules.verbs of type []string",
+        "5:10",
+    ),
+    ("- all\n", "failed decoding: json: cannot unmarshal string into Go struct field Policy.rules of type v1.PolicyRule", "4:3"),
+    (
+        "- level: None\n  resources: [{group: yes}]\n",
+        "failed decoding: json: cannot unmarshal bool into Go struct field GroupResources.rules.resources.group of type string",
+        "5:23",
+    ),
+]
 
 
 @pytest.mark.parametrize(("rules", "message", "place"), REFUSED)
@@ -118,12 +128,16 @@ HEADS = [
         "failed decoding: couldn't get version/kind; json parse error: invalid character 'a' looking for beginning of "
         "object key string",
     ),
-    ('{"rules": [}', "failed decoding: couldn't get version/kind; json parse error: invalid character '}' looking for "
-     "beginning of value"),
-    ('{"rules": "\\x"}', "failed decoding: couldn't get version/kind; json parse error: invalid character 'x' in string "
-     "escape code"),
+    (
+        '{"rules": [}',
+        "failed decoding: couldn't get version/kind; json parse error: invalid character '}' looking for beginning of value",
+    ),
+    (
+        '{"rules": "\\x"}',
+        "failed decoding: couldn't get version/kind; json parse error: invalid character 'x' in string escape code",
+    ),
     ('{"rules": ', "failed decoding: couldn't get version/kind; json parse error: unexpected end of JSON input"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "message"), HEADS)

@@ -24,7 +24,7 @@ def as_text(findings: Iterable[Finding]) -> str:
     for finding in findings:
         head = f"{place(finding.file, Position(finding.line, finding.column))}: {finding.severity} {finding.id}"
         lines += [
-            f"{head} {_safe(finding.message)}",
+            f"{_safe(head)} {_safe(finding.message)}",
             f"    why: {finding.why}",
             f"    fix: {_safe(finding.fix)}",
         ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from auditlens.policy.facts import is_namespaced
 from auditlens.policy.lint.registry import Context, Hit, check, join
-from auditlens.policy.shadow import boxes, dead_resources, shadowing
+from auditlens.policy.shadow import dead_resources, shadowing
 
 _FIRST_WINS = "The first rule that matches decides. All that this rule matches is proven to match before it."
 
@@ -133,8 +134,6 @@ def query_url(context: Context) -> Iterator[Hit]:
     'A cluster-wide resource is requested with the namespace ""; no other namespace ever matches it.',
 )
 def cluster_resource_in_namespace(context: Context) -> Iterator[Hit]:
-    from auditlens.policy.facts import is_namespaced
-
     for index, rule in context.rules:
         if not rule.namespaces or "" in rule.namespaces:
             continue
@@ -147,15 +146,3 @@ def cluster_resource_in_namespace(context: Context) -> Iterator[Hit]:
                 where = ("rules", index, "resources", place, "resources", number)
                 message = f"{text} has no namespace, so it never matches in a rule for {join(rule.namespaces)}"
                 yield Hit(where, message, 'Give it a rule without namespaces, or add "" to them.')
-
-
-@check(
-    "AP308",
-    "rule that can match nothing",
-    "warning",
-    "None of its resources can be part of a URL.",
-)
-def empty_rule(context: Context) -> Iterator[Hit]:
-    for index, rule in context.rules:
-        if next(boxes(rule, context.release), None) is None and not _all_dead(context, index):
-            yield Hit(("rules", index), f"rules[{index}] can match no request", "Remove it.")

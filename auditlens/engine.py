@@ -1,0 +1,150 @@
+"""DuckDB over one snapshot of the lake: the views that questions read, and locked-down SQL for users."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from auditlens.errors import QueryError
+from auditlens.lake import DataFile, Lake, Snapshot
+from auditlens.tables import PUBLIC, TABLES, Repeats, Table
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+# What questions may use besides DuckDB's own functions; another engine provides the same.
+_MACROS = """
+-- no pattern fits everything; a glob comes as a LIKE pattern behind a \\x01 (see pattern() below)
+create macro fits(v, p) as p is null or case when starts_with(p, chr(1)) then v like substr(p, 2) escape '\\' else v = p end;
+"""
+
+MEMORY_LIMIT = "1GB"
+
+
+def pattern(text: str | None) -> str | None:
+    """What `fits` takes for a name that may hold the globs `*` and `?`."""
+    if text is None or not any(c in text for c in "*?"):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return "\x01" + escaped.replace("*", "%").replace("?", "_")
+
+
+def connect(
+    lake: Lake, *, since: dt.datetime | None = None, until: dt.datetime | None = None, memory_limit: str = MEMORY_LIMIT
+) -> duckdb.DuckDBPyConnection:
+    """A connection with a view for each public table, of the lake as it is now.
+
+    Files that cannot hold anything between `since` and `until` are left out; rows are not filtered.
+    """
+    import duckdb
+
+    snapshot = lake.snapshot()
+    con = duckdb.connect(config={"memory_limit": memory_limit})
+    con.execute("set TimeZone = 'UTC'")
+    con.execute(_MACROS)
+    hidden = _hidden(con, snapshot)
+    for name in PUBLIC:
+        con.execute(f"create view {name} as {_view(TABLES[name], snapshot.files(name, since=since, until=until), hidden)}")
+    return con
+
+
+def _hidden(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> bool:
+    """Make table `hidden`: addresses of stored rows that repeat others. Whether there are any."""
+    files = snapshot.files(Repeats.NAME)
+    if not files:
+        return False
+    con.register("done", _ids(snapshot.imports))
+    con.execute(
+        "create table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
+        f"from read_parquet({file_list(files)}) where kept_import_id in (select import_id from done)"
+    )
+    con.unregister("done")
+    return True
+
+
+def _ids(ids: Iterable[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.table({"import_id": pa.array(sorted(ids), pa.string())})
+
+
+def _view(table: type[Table], files: list[DataFile], hidden: bool) -> str:
+    if not files:
+        return table.empty_select()
+    now = table.fingerprint()
+    current, older = [f for f in files if f.fingerprint == now], [f for f in files if f.fingerprint != now]
+    parts = []
+    if current:
+        parts.append(f"select {', '.join(c.name for c in table.columns())} from {scan(table, current)}")
+    if older:  # columns they lack are null
+        parts.append(f"select * from {scan(table, older, union_by_name=True)} union all by name {table.empty_select()}")
+    select = " union all by name ".join(parts)
+    if hidden and "import_id" in (c.name for c in table.columns()) and table.PARTITIONED_BY:
+        select = (
+            f"select * from ({select}) as a where not exists (select 1 from hidden as h where h.import_id = a.import_id "
+            "and h.source = a.source and h.line = a.line and h.item = coalesce(a.item, 0))"
+        )
+    return select
+
+
+def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = False) -> str:
+    """The table function that reads some files of a table, partitions included."""
+    if not table.PARTITIONED_BY:
+        return f"read_parquet({file_list(files)}, union_by_name = {union_by_name})"
+    return (
+        f"read_parquet({file_list(files)}, union_by_name = {union_by_name}, hive_partitioning = true, "
+        "hive_types = {'cluster': varchar, 'date': date})"
+    )
+
+
+def file_list(files: Iterable[DataFile]) -> str:
+    """Paths as a SQL list literal."""
+    return "[" + ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files) + "]"
+
+
+def query(con: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], *, timeout: float | None = None) -> pl.DataFrame:
+    """Run one statement and return its frame; raises QueryError with DuckDB's message, or when `timeout` seconds are over."""
+    import duckdb
+
+    timer = threading.Timer(timeout, con.interrupt) if timeout else None
+    if timer:
+        timer.start()
+    try:
+        return con.sql(sql, params=dict(params)).pl()
+    except duckdb.InterruptException:
+        raise QueryError(f"stopped after {timeout:g} s; narrow the query, or give it more time with --timeout") from None
+    except duckdb.Error as e:
+        raise QueryError(str(e)) from e
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFrame:
+    """Run one read-only SELECT on the tables of the lake.
+
+    The connection can read the snapshot's files and nothing else: no other file, no network, no setting, no second
+    statement, no DDL.
+
+    Raises:
+        QueryError: it is not one SELECT, DuckDB refused it, or it ran longer than `timeout` seconds.
+    """
+    import duckdb
+
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    try:
+        statements = duckdb.extract_statements(statement)
+    except duckdb.Error as e:
+        raise QueryError(str(e)) from e
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryError("only one SELECT statement is run here; see `auditlens sql --help` for the tables")
+    con = connect(lake)
+    snapshot = lake.snapshot()
+    allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
+    con.execute("set allowed_paths = " + "[" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+    return query(con, statement, {}, timeout=timeout)

@@ -1,0 +1,75 @@
+/*
+title = "Single requests by any filter; follows one audit id through its stages"
+group = "traffic"
+needs = "the stages asked for, at Metadata"
+
+[params]
+since = ""
+until = ""
+cluster = ""
+audit_id = ""
+user = ""
+verb = "verb"
+resource = ""
+subresource = "subresource; globs"
+namespace = ""
+name = ""
+uid = ""
+code = "integer: HTTP status"
+stage = "RequestReceived, ResponseStarted, ResponseComplete or Panic"
+outcome = "outcome, such as forbidden or conflict"
+client = "program named in the user agent; globs"
+user_agent = "user agent; globs"
+source_ip = "address of the peer or one it claims to forward for"
+uri = "request URI; globs"
+limit = {default = 1000}
+*/
+select
+    stage_time as time,
+    audit_id,
+    stage,
+    level,
+    username,
+    impersonated_username,
+    verb,
+    api_group,
+    resource,
+    subresource,
+    namespace,
+    coalesce(name, object_name) as name,
+    code,
+    outcome,
+    decided_by,
+    latency_ms,
+    dry_run,
+    client,
+    source_ips[len(source_ips)] as source_ip,
+    request_uri,
+    partial,
+    truncated,
+    instance,
+    source,
+    line,
+    item,
+    cluster
+from audit
+where ($audit_id is null or audit_id = $audit_id)
+    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
+    and ($verb is null or verb = $verb)
+    and ($resource is null or resource = $resource)
+    and fits(subresource, $subresource)
+    and fits(namespace, $namespace)
+    and fits(coalesce(name, object_name), $name)
+    and ($uid is null or object_uid = $uid or uid = $uid)
+    and ($code is null or code = $code)
+    and ($stage is null or stage = $stage)
+    and ($outcome is null or outcome = $outcome)
+    and fits(client, $client)
+    and fits(user_agent, $user_agent)
+    and ($source_ip is null or list_contains(source_ips, $source_ip))
+    and fits(request_uri, $uri)
+    and ($cluster is null or cluster = $cluster)
+    and ($since is null or stage_time >= $since)
+    and ($until is null or stage_time <= $until)
+order by received_time, audit_id, stage_time, stage
+limit $limit
