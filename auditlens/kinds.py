@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-__all__ = ["Kind", "Maturity", "ObjectAddress", "find", "maturity", "parse_object", "resource_of", "suggest"]
+
 
 Maturity = Literal["alpha", "beta", "GA"]
 

@@ -77,6 +77,7 @@ class Question:
     sql: str
     params: tuple[Param, ...]
     group: str = ""
+    show: tuple[str, ...] = ()  # the columns of the table on a terminal; all others with --wide
 
     @property
     def takes_object(self) -> bool:
@@ -105,7 +106,7 @@ def load(path: Traversable) -> Question:
     try:
         head = tomllib.loads(match[1])
         params = tuple(_param(name, doc) for name, doc in head.get("params", {}).items())
-        question = Question(path.name.removesuffix(".sql"), head["title"], head["needs"], text, params, head.get("group", ""))
+        question = Question(path.name.removesuffix(".sql"), head["title"], head["needs"], text, params, head.get("group", ""), tuple(head.get("show", ())))
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as e:
         raise QuestionError(f"{path}: {e}") from e
     used = set(duckdb.extract_statements(text)[0].named_parameters)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditlens.kinds import ObjectAddress, _kinds, find, maturity, parse_object, resource_of, suggest
+from auditlens.kinds import ObjectAddress, every, find, maturity, parse_object, resource_of, suggest
 
 LISTING = Path(__file__).resolve().parents[2] / "shared" / "captures" / "api-facts" / "api-resources-1.36.txt"
 
@@ -121,7 +121,7 @@ def test_a_kind_carries_what_its_group_serves() -> None:
 
 
 def test_the_columns_that_follow_from_others_do() -> None:
-    for kind in _kinds():
+    for kind in every():
         assert kind.singular == kind.kind.lower()
         assert kind.maturity == maturity(kind.versions[0])
         assert None not in map(maturity, kind.versions)

@@ -53,18 +53,28 @@ class Read:
 
 
 def commit_batch(
-    lake: Lake, writer: Writer, staging: Staging, batch_id: str, reads: Sequence[Read], redactor: Redactor
+    lake: Lake,
+    writer: Writer,
+    staging: Staging,
+    batch_id: str,
+    reads: Sequence[Read],
+    redactor: Redactor,
+    *,
+    transaction: tuple[str, int] | None = None,
 ) -> bool:
     """Commit what the writer wrote for these sources, and fill in their reports.
+
+    `transaction` stands for the batch in every table where a source has a running number: one entry in the Delta log
+    instead of one per batch, for ever.
 
     Returns False when one of them was committed by somebody else meanwhile: then nothing of the batch is visible.
     """
     for table in (Audit, Touch, Rejects):
         if files := writer.of(table):
-            lake.commit(table.NAME, files, transactions=[(batch_id, 1)])
+            lake.commit(table.NAME, files, transactions=[transaction or (batch_id, 1)])
     repeats, duplicates = find_repeats(writer.con, lake.snapshot(), batch_id, staging)
     if repeats:
-        lake.commit(Repeats.NAME, repeats, transactions=[(batch_id, 1)])
+        lake.commit(Repeats.NAME, repeats, transactions=[transaction or (batch_id, 1)])
     events, touches = writer.counts(Audit), writer.counts(Touch)
     rows = []
     for read in reads:
@@ -76,7 +86,8 @@ def commit_batch(
         report.derived = {Touch.NAME: touches.get(import_id, (0, None, None))[0]}
         rows.append(_imports_row(read, batch_id, first, last, redactor))
     writer.write_rows(Imports, rows)
-    return lake.commit(Imports.NAME, writer.of(Imports), transactions=[r.transaction for r in reads])
+    done = [transaction] if transaction else [r.transaction for r in reads]
+    return lake.commit(Imports.NAME, writer.of(Imports), transactions=done)
 
 
 def _imports_row(read: Read, batch_id: str, first: int | None, last: int | None, redactor: Redactor) -> dict[str, Any]:

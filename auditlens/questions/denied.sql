@@ -1,6 +1,7 @@
 /*
 title = "Requests that were refused (401, 403): by whom, why, and which part of the apiserver decided"
 group = "access"
+show = ["time", "code", "decided_by", "username", "verb", "object", "reason", "evidence"]
 needs = "ResponseStarted (failed logins) and ResponseComplete at Metadata, for all users"
 
 [params]

@@ -1,6 +1,7 @@
 /*
 title = "Every request that touched an object, from first sight to deletion"
 group = "objects"
+show = ["time", "username", "verb", "subresource", "object", "outcome", "client", "evidence"]
 needs = "ResponseComplete at Metadata for the object's resource; names that the server made up need RequestResponse for create"
 
 [params]

@@ -1,6 +1,7 @@
 /*
 title = "Single requests by any filter; follows one audit id through its stages"
 group = "traffic"
+show = ["time", "stage", "username", "verb", "object", "subresource", "code", "outcome", "latency_ms", "evidence"]
 needs = "the stages asked for, at Metadata"
 
 [params]

@@ -1,6 +1,7 @@
 /*
 title = "What a user did: verbs and resources, how often, from where, with which programs"
 group = "access"
+show = ["acting_as", "verb", "resource", "subresource", "namespace", "requests", "failed", "objects", "clients", "last_time"]
 needs = "ResponseComplete at Metadata for all requests of the user"
 
 [params]

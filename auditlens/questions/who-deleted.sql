@@ -1,6 +1,7 @@
 /*
 title = "Who deleted an object, directly, with a collection or by eviction"
 group = "objects"
+show = ["time", "username", "how", "object", "client", "source_ip", "evidence"]
 needs = """
 ResponseComplete at Metadata for delete; at RequestResponse for deletecollection, whose victims stand only in the response"""
 

@@ -1,0 +1,177 @@
+"""The commands and their flags; each is a few lines around one library call.
+
+Nothing heavy is imported before a command runs: `auditlens --help` takes 0.2 s, and a test keeps it so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditlens.cli import say
+from auditlens.errors import ExitCode, UsageError
+
+app = typer.Typer(
+    name="auditlens",
+    help="Kubernetes audit-log and apiserver-log forensics: logs in, answers with their evidence out.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+lake_app = typer.Typer(help="Look after the lake: info, compact, retain, verify.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(lake_app, name="lake")
+
+LakePath = Annotated[
+    Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)
+]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
+LAKE = Path("lake")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("auditlens"))
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[str], typer.Argument(help="Files, directories, globs; - for standard input.")],
+    lake: LakePath = LAKE,
+    cluster: Annotated[str | None, typer.Option(help="Cluster the logs are from; default: what their wrapper says.")] = None,
+    format: Annotated[str, typer.Option(help="auto, or audit, klog, kubectl.")] = "auto",
+    redact: Annotated[str, typer.Option(help="secrets: keyed hashes for Secret values and tokens; none: keep them.")] = "secrets",
+    redact_key: Annotated[Path | None, typer.Option(help="File with the redaction key; default: one of your own.")] = None,
+    max_line: Annotated[str, typer.Option(help="Longest line read whole; a longer one keeps what stands before its bodies.")] = "64MiB",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when anything was rejected.")] = False,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="json: the counts as one object.")] = None,
+) -> int:
+    """Read logs into the lake; every line is accounted for, and what is there already stays once."""
+    from auditlens.cli import importing
+
+    return importing.run(paths, lake, cluster, format, redact, redact_key, max_line, strict, output)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def ask(ctx: typer.Context) -> int:
+    """Ask a question; without one, list them. `auditlens ask QUESTION --help` shows its flags."""
+    from auditlens.cli import asking
+
+    return asking.run(ctx.args)
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SELECT over the tables audit, touch, rejects, imports; - reads it from stdin.")],
+    lake: LakePath = LAKE,
+    output: Output = None,
+    timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped.")] = 60.0,
+) -> int:
+    """Run read-only SQL on the lake's tables; it can read nothing else and change nothing."""
+    import sys
+
+    from auditlens.cli.asking import show
+    from auditlens.engine import sql as run
+
+    if statement == "-":
+        statement = sys.stdin.read()
+    show(run(_existing(lake), statement, timeout=timeout), output)
+    return ExitCode.OK
+
+
+@app.command()
+def demo(
+    lake: Annotated[Path | None, typer.Option(help="Where to keep the demo lake; default: a temporary directory.")] = None,
+) -> int:
+    """Import the sample logs and answer: who deleted that pod?"""
+    from auditlens.cli import demo as module
+
+    return module.run(lake)
+
+
+@app.command()
+def dashboard(
+    lake: LakePath = LAKE,
+    port: Annotated[int, typer.Option(help="Port to listen on, on the loopback address.")] = 8501,
+    address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> int:
+    """Open the forensics dashboard in a browser."""
+    from auditlens.cli import demo as module
+
+    return module.dashboard(lake, address, port)
+
+
+@lake_app.command()
+def info(lake: LakePath = LAKE, output: Output = None) -> int:
+    """Tables, rows, files, bytes, days and imports."""
+    from auditlens.cli.asking import show
+    from auditlens.lake.care import info as run
+
+    show(run(_existing(lake)), output)
+    return ExitCode.OK
+
+
+@lake_app.command()
+def compact(
+    lake: LakePath = LAKE,
+    cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
+    date: Annotated[str | None, typer.Option(help="Only this UTC date.")] = None,
+) -> int:
+    """Rewrite days sorted for look-ups, drop repeats and left-overs; readers and writers go on meanwhile."""
+    from auditlens.lake.care import compact as run
+
+    report = run(_existing(lake), cluster=cluster, date=date, say=say)
+    say(f"{report.days} days rewritten: {report.files_before} files became {report.files_after}, "
+        f"{report.bytes_before:,} bytes became {report.bytes_after:,}, {report.repeats:,} repeats dropped")  # fmt: skip
+    return ExitCode.OK
+
+
+@lake_app.command()
+def retain(
+    older_than: Annotated[str, typer.Argument(help="Drop whole UTC days older than this: 90d, or a date.")],
+    lake: LakePath = LAKE,
+    cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+) -> int:
+    """Delete old days from every table."""
+    from auditlens.cli.asking import show
+    from auditlens.lake.care import retain as run
+
+    frame = run(_existing(lake), older_than, cluster=cluster, dry_run=not yes)
+    show(frame, None)
+    if not yes and frame.height:
+        say("nothing was deleted; --yes deletes it")
+    return ExitCode.OK
+
+
+@lake_app.command()
+def verify(lake: LakePath = LAKE, output: Output = None) -> int:
+    """Compare every file with the log: missing, changed, extra; exits 4 when something is found."""
+    from auditlens.cli.asking import show
+    from auditlens.lake.care import verify as run
+
+    frame = run(_existing(lake))
+    show(frame, output)
+    bad = frame.filter(frame["problem"].is_in(["missing", "changed"])).height if frame.height else 0
+    say("every committed file is as it was written" if not bad else f"{bad} committed files are not as they were written")
+    return ExitCode.FINDINGS if bad or frame.height else ExitCode.OK
+
+
+def _existing(path: Path):  # type: ignore[no-untyped-def]  # a Lake; importing its type here would cost every start
+    from auditlens.lake import Lake
+
+    lake = Lake(path)
+    if not lake.exists():
+        raise UsageError(f"{path}: there is no lake here; `auditlens import` makes one, --lake or $AUDITLENS_LAKE names it")
+    return lake

@@ -1,0 +1,113 @@
+"""`auditlens ask`: flags and help come from the question's own declaration."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from auditlens.cli import say
+from auditlens.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from auditlens.question import Question
+
+_SHORT = {"namespace": "-n", "output": "-o"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with our errors and the nearest flag for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [f for a in self._actions for f in a.option_strings]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], flags, 1, 0.5)
+            hint = f"; did you mean {near[0]}?" if near else f"; see `{self.prog} --help`"
+            raise UsageError(f"{unknown[0]} is not understood here{hint}")
+        return known
+
+
+def run(args: Sequence[str]) -> int:
+    """Answer, list the questions, or show help."""
+    from auditlens import question
+
+    name = next((a for i, a in enumerate(args) if not a.startswith("-") and not (i and args[i - 1] in ("--lake", "-o", "--output"))), None)
+    if name is None:
+        return _list(args)
+    asked = question.find(name)
+    rest = list(args)
+    rest.remove(name)
+    options = vars(parser(asked).parse_args(rest))
+    lake, output, wide, timeout = (options.pop(k) for k in ("lake", "output", "wide", "timeout"))
+    address = options.pop("object", None)
+    result = question.answer(str(lake), name, object=address, timeout=timeout, **{k: v for k, v in options.items() if v is not None})
+    show(result.frame, output, () if wide else asked.show)
+    for note in result.notes:
+        say(note)
+    return ExitCode.OK
+
+
+def parser(question: Question) -> argparse.ArgumentParser:
+    """The flags of a question."""
+    made = _Parser(
+        prog=f"auditlens ask {question.name}",
+        description=f"{question.title}.",
+        epilog=f"To be complete, the answer needs in the log: {' '.join(question.needs.split())}",
+        allow_abbrev=False,
+    )
+    if question.takes_object:
+        made.add_argument("object", nargs="?", metavar="KIND/NAME", help="the object, as kubectl takes it: pod/web-1, deploy/web")
+    for param in question.params:
+        flags = [f"--{param.name.replace('_', '-')}"] + ([_SHORT[param.name]] if param.name in _SHORT else [])
+        doc = param.doc.replace("%", "%%") + (f" (default {param.default})" if param.default is not None else "")
+        if param.type == "boolean":
+            made.add_argument(*flags, dest=param.name, action="store_true", default=None, help=doc)
+        else:
+            made.add_argument(*flags, dest=param.name, metavar=param.type.upper(), type=int if param.type == "integer" else str, help=doc)
+    made.add_argument("--lake", type=Path, default=Path(os.environ.get("AUDITLENS_LAKE", "lake")), help="directory of the lake")
+    made.add_argument("--output", "-o", help="table, csv, json, jsonl, md or parquet")
+    made.add_argument("--wide", action="store_true", help="every column in the table, not only the main ones")
+    made.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
+    return made
+
+
+def _list(args: Sequence[str]) -> int:
+    import polars as pl
+
+    from auditlens.question import questions
+
+    options = _Parser(prog="auditlens ask", add_help=False)
+    options.add_argument("--lake")
+    options.add_argument("--output", "-o")
+    options.add_argument("--help", "-h", action="store_true")
+    given = options.parse_args(args)
+    if given.help:
+        say("usage: auditlens ask QUESTION [KIND/NAME] [flags]\nThe flags of a question: auditlens ask QUESTION --help\n")
+    asked = questions().values()
+    show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given.output)
+    return ExitCode.OK
+
+
+def show(frame: pl.DataFrame, output: str | None, columns: Sequence[str] = ()) -> None:
+    """Write an answer to stdout; as a table unless something else is asked for."""
+    from auditlens.output import write
+
+    format = output or "table"
+    if format == "parquet" and sys.stdout.isatty():
+        raise UsageError("Parquet is not for terminals: redirect it to a file")
+    if format == "table" and not frame.height:
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    write(frame, format, show=columns, width=width)
+    sys.stdout.flush()

@@ -1,0 +1,156 @@
+"""`auditlens import`: progress on stderr, the counts, and where to go from there."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditlens.cli import say
+from auditlens.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from auditlens.importing.run import ImportReport
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+def run(
+    paths: list[str],
+    lake: Path,
+    cluster: str | None,
+    format: str,
+    redact: str,
+    redact_key: Path | None,
+    max_line: str,
+    strict: bool,
+    output: str | None,
+) -> int:
+    """Import and report."""
+    from auditlens.importing.run import import_files
+    from auditlens.importing.sources import find_sources
+
+    if redact not in ("secrets", "none"):
+        raise UsageError("--redact takes secrets or none")
+    if output not in (None, "json", "table"):
+        raise UsageError("import -o takes json")
+    if format not in ("auto", "audit", "klog", "kubectl"):
+        raise UsageError("--format takes auto, audit, klog or kubectl")
+    total = sum(s.size or 0 for s in find_sources(paths))
+    with _progress(total) as progress:
+        report = import_files(
+            paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key,
+            max_line=_bytes(max_line), progress=progress,
+        )  # fmt: skip
+    counts = report.total()
+    for source in report.sources:
+        if source.error:
+            say(f"{source.source}: {source.error}; what was read up to there is imported")
+    if output == "json":
+        print(json.dumps(counts))
+    else:
+        _tell(report, counts, lake)
+    failed = counts["rejects"] or any(s.error for s in report.sources)
+    if counts["rejects"]:
+        say(f"{counts['rejects']:,} records were rejected; see them with: auditlens sql 'select source, line, reason from rejects'")
+    return ExitCode.REJECTS if strict and failed else ExitCode.OK
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
+    if not match or not int(match[1]):
+        raise UsageError(f"size {text!r}: use a number with an optional unit, such as 64MiB")
+    return int(match[1]) * _UNITS[(match[2] or "").lower()]
+
+
+def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:
+    """The two identities, then the three lines a newcomer needs."""
+    rows = sum(counts["rows"].values())
+    rate = f" ({counts['bytes'] / 1e6 / counts['seconds']:,.0f} MB/s)" if counts["seconds"] else ""
+    print(f"{counts['sources']} sources, {counts['bytes']:,} bytes in {counts['seconds']:.1f} s{rate}")
+    print(
+        f"{counts['lines']:,} lines = {counts['records'] - counts['items']:,} records + {counts['continuations']:,} continuations "
+        f"+ {counts['blanks']:,} blanks" + (f"; {counts['items']:,} more records from lists" if counts["items"] else "")
+    )
+    print(f"{counts['records']:,} records = {rows:,} rows + {counts['duplicates']:,} duplicates + {counts['rejects']:,} rejects")
+    for line in summary(lake):
+        print(line)
+
+
+def summary(lake: Path) -> list[str]:
+    """What the lake holds now: window, clusters and levels, gaps, and a next command."""
+    from auditlens import engine
+    from auditlens.lake import Lake
+
+    con = engine.connect(Lake(lake))
+    first, last, clusters, levels = con.execute(
+        """
+        select strftime(min(stage_time), '%Y-%m-%d %H:%M:%SZ'), strftime(max(stage_time), '%Y-%m-%d %H:%M:%SZ'),
+            string_agg(distinct cluster, ', ' order by cluster),
+            (select string_agg(level || ' ' || round(100.0 * n / sum_n) || '%', ', ' order by n desc)
+                from (select level, count(*) as n, sum(count(*)) over () as sum_n from audit group by level))
+        from audit
+        """
+    ).fetchall()[0]
+    if first is None:
+        return ["the lake holds no audit events yet"]
+    gaps = con.execute(
+        """
+        -- a silence an apiserver does not keep: its own leases and probes come every few seconds
+        with t as (
+            select stage_time as a, lead(stage_time) over (partition by cluster, instance order by stage_time) as b from audit
+        )
+        select strftime(a, '%Y-%m-%d %H:%M:%SZ') || ' to ' || strftime(b, '%Y-%m-%d %H:%M:%SZ')
+        from t where b - a > interval 5 minute order by b - a desc limit 3
+        """
+    ).fetchall()
+    return [
+        f"log from {first} to {last}; clusters: {clusters}; levels: {levels}",
+        "no gap longer than 5 minutes" if not gaps else "gaps longer than 5 minutes: " + ", ".join(g for (g,) in gaps),
+        _next(con, lake),
+    ]
+
+
+def _next(con: Any, lake: Path) -> str:
+    deleted = con.execute(
+        "select resource, name, namespace from touch where verb = 'delete' and code < 300 and namespace is not null "
+        "and name is not null and resource = 'pods' and via = 'ref' order by time desc, name limit 1"
+    ).fetchall()
+    option = "" if str(lake) == "lake" else f" --lake {_shell(str(lake))}"
+    if not deleted:
+        return f"next: auditlens ask top{option}"
+    _, name, namespace = deleted[0]
+    return f"next: auditlens ask who-deleted {_shell('pod/' + name)} -n {_shell(namespace)}{option}"
+
+
+def _shell(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
+
+
+class _Bar:
+    """A progress bar with rate and time left, on stderr."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        self._progress = Progress(
+            BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        )
+        self._task = self._progress.add_task("", total=total or None)
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        return lambda n: self._progress.advance(self._task, n)
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+
+def _progress(total: int) -> Any:
+    return _Bar(total) if sys.stderr.isatty() else nullcontext()
