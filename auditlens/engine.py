@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditlens.errors import QueryError
-from auditlens.lake import DataFile, Lake, Snapshot
+from auditlens.lake import DataFile, Lake, Snapshot, file_list, scan
 from auditlens.tables import PUBLIC, TABLES, Repeats, Table
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def connect(
     con.execute(_MACROS)
     hidden = _hidden(con, snapshot)
     for name in PUBLIC:
-        con.execute(f"create view {name} as {_view(TABLES[name], snapshot.files(name, since=since, until=until), hidden)}")
+        table = TABLES[name]
+        stored = _view(table, snapshot.files(name, since=since, until=until), hidden)
+        con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
     return con
 
 
@@ -88,21 +90,6 @@ def _view(table: type[Table], files: list[DataFile], hidden: bool) -> str:
             "and h.source = a.source and h.line = a.line and h.item = coalesce(a.item, 0))"
         )
     return select
-
-
-def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = False) -> str:
-    """The table function that reads some files of a table, partitions included."""
-    if not table.PARTITIONED_BY:
-        return f"read_parquet({file_list(files)}, union_by_name = {union_by_name})"
-    return (
-        f"read_parquet({file_list(files)}, union_by_name = {union_by_name}, hive_partitioning = true, "
-        "hive_types = {'cluster': varchar, 'date': date})"
-    )
-
-
-def file_list(files: Iterable[DataFile]) -> str:
-    """Paths as a SQL list literal."""
-    return "[" + ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files) + "]"
 
 
 def query(con: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], *, timeout: float | None = None) -> pl.DataFrame:

@@ -193,7 +193,7 @@ def audit_select(careful: bool = False) -> str:
 
 @cache
 def touch_select() -> str:
-    """The rows of `touch`, from a view `written` of the audit rows of one file.
+    """The stored rows of `touch`, from a view `written` of the audit rows of one file: list items and owners.
 
     RequestReceived touches nothing yet. An owner is touched by what creates or deletes its dependants.
     """
@@ -201,17 +201,8 @@ def touch_select() -> str:
     columns = ", ".join(f"{c.name}::{c.type} as {c.name}" for c in Touch.stored())
     return f"""
         with seen as (
-            select *, stage_time as time, verb in ('list', 'watch', 'deletecollection') as many from written
-            where resource is not null and stage is distinct from 'RequestReceived'
-        ),
-        own as (
-            select * replace (
-                coalesce(name, object_name) as name, coalesce(object_uid, uid) as uid,
-                case when not many then object_resource_version end as resource_version
-            ),
-            case when name is not null then 'ref' else 'body' end as via,
-            object_resource_version is not null and not many as has_body
-            from seen where name is not null or (object_name is not null and not many)
+            select *, stage_time as time from written
+            where resource is not null and stage is distinct from 'RequestReceived' and response_object is not null
         ),
         listed as (
             select * replace (
@@ -221,8 +212,7 @@ def touch_select() -> str:
             from (
                 select *, unnest(coalesce(b.items, list_transform(b.rows, lambda x: x.object))) as i from (
                     select *, try(from_json(response_object, {_struct({"items": items, "rows": [{"object": items[0]}]})})) as b
-                    from seen
-                    where response_object is not null and (many or starts_with(response_object, '{{"kind":"Table"'))
+                    from seen where verb in ('list', 'deletecollection') or starts_with(response_object, '{{"kind":"Table"')
                 )
             ) where i.metadata.name is not null
         ),
@@ -240,12 +230,13 @@ def touch_select() -> str:
                         when regexp_matches(x.kind, '[^aeiou]y$') then left(lower(x.kind), -1) || 'ies' else lower(x.kind) || 's' end
                 ) as w
                 from (
-                    select *, unnest(try(from_json(response_object, {_struct({"metadata": {"ownerReferences": _OWNERS}})})).metadata.ownerReferences) as x
+                    select *, unnest(try(from_json(
+                        response_object, {_struct({"metadata": {"ownerReferences": _OWNERS}})})).metadata.ownerReferences) as x
                     from seen where owner_uid is not null and verb in ('create', 'delete') and subresource is null
                 )
             ) left join kind on kind.api_group = w.group_ and kind.kind = w.kind
         )
-        select {columns} from (from own union all by name from listed union all by name from owners)
+        select {columns} from (from listed union all by name from owners)
     """
 
 

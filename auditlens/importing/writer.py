@@ -123,13 +123,19 @@ class Writer:
         return [f for f in self.files if f.table == table.NAME]
 
     def counts(self, table: type[Table]) -> dict[str, tuple[int, int | None, int | None]]:
-        """Per import id: rows written, and their first and last time in microseconds since the epoch."""
+        """Per import id: rows of a table, and their first and last time in microseconds since the epoch."""
         names = [str(self._staging.root / table.NAME / f.path) for f in self.of(table)]
-        if not names:
+        parts = [f"select import_id, {table.TIME} as time from read_parquet($files)"] if names else []
+        events = [str(self._staging.root / Audit.NAME / f.path) for f in self.of(Audit)]
+        if table.OWN and events:
+            self.con.execute("create or replace temp view audit as select null as cluster, null as date, * from read_parquet("
+                             + "[" + ", ".join(quoted(Path(e)) for e in events) + "])")  # fmt: skip
+            parts += [f"select import_id, time from ({own})" for own in table.OWN]
+        if not parts:
             return {}
         rows = self.con.execute(
-            f"select import_id, count(*), epoch_us(min({table.TIME})), epoch_us(max({table.TIME})) "
-            "from read_parquet($files) group by 1",
-            {"files": names},
+            "select import_id, count(*), epoch_us(min(time)), epoch_us(max(time)) "
+            f"from ({' union all '.join(parts)}) group by 1",
+            {"files": names} if names else {},
         ).fetchall()
         return {import_id: (count, first, last) for import_id, count, first, last in rows}

@@ -33,12 +33,20 @@ class Lake:
 
     def staging(self) -> Staging:
         """A place for files that are not committed yet."""
-        return Staging(self.path, self._names)
+        return Staging(self.path, self.committed_paths)
 
-    def _names(self, table: str) -> set[str]:
+    def committed_paths(self, table: str) -> set[str]:
         """Paths the Delta log of a table names now."""
         handle = self._open(table)
         return set() if handle is None else set(_column(handle, "path"))
+
+    def vacuum(self, table: str) -> list[str]:
+        """Delete the files that commits have removed from a table; returns their paths."""
+        handle = self._open(table)
+        if handle is None:
+            return []
+        found: list[str] = handle.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+        return found
 
     def _open(self, table: str) -> DeltaTable | None:
         """The table as of now; a fresh handle each time, for a handle does not see later commits."""
@@ -112,6 +120,8 @@ class Lake:
             mode="ignore",
             partition_by=list(kind.PARTITIONED_BY),
             description=(kind.__doc__ or "").strip(),
+            # by default only the first 32 columns have statistics
+            configuration={"delta.dataSkippingStatsColumns": kind.TIME} if kind.TIME else None,
         )
 
     def snapshot(self) -> Snapshot:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from auditlens.tables import Table
 
 COMPACTED = "compact"  # the file-name prefix of what compaction wrote; other files carry their batch's id
 
@@ -27,6 +30,11 @@ class DataFile:
     def prefix(self) -> str:
         """The id of the batch that wrote it, or `compact`."""
         return self.file.name.split("-", 1)[0]
+
+    @property
+    def compacted(self) -> bool:
+        """Whether a rewrite wrote it: its rows are of finished imports."""
+        return self.prefix == COMPACTED
 
     @property
     def fingerprint(self) -> str:
@@ -63,6 +71,21 @@ class Snapshot:
         found = [
             f
             for f in self.committed.get(table, [])
-            if (f.prefix == COMPACTED or f.prefix in self.batches) and f.overlaps(since, until)
+            if (f.compacted or f.prefix in self.batches) and f.overlaps(since, until)
         ]
         return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))
+
+
+def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = False) -> str:
+    """The table function that reads some files of a table, partitions included."""
+    if not table.PARTITIONED_BY:
+        return f"read_parquet({file_list(files)}, union_by_name = {union_by_name})"
+    return (
+        f"read_parquet({file_list(files)}, union_by_name = {union_by_name}, hive_partitioning = true, "
+        "hive_types = {'cluster': varchar, 'date': date})"
+    )
+
+
+def file_list(files: Iterable[DataFile]) -> str:
+    """Paths as a SQL list literal."""
+    return "[" + ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files) + "]"

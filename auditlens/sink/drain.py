@@ -109,6 +109,7 @@ class _Drain:
             sha256 = hashlib.sha256(data).hexdigest()
             report = self._importer.run(segment.number, bodies(data), sha256, len(data), suspect=suspect)
             segment.path.unlink()
+            first = next((e.post.received for e in wal.read(data) if isinstance(e, wal.Entry)), time.time())
         except (AuditlensError, OSError, duckdb.Error, ValueError, AssertionError, RuntimeError, MemoryError) as e:
             self._failed[segment.number] = tries + 1
             _say(error=f"segment {segment.number}: {type(e).__name__}: {str(e)[:500]}")
@@ -117,6 +118,7 @@ class _Drain:
         _say(
             done=segment.number, size=segment.size, records=report.records, rows=sum(report.rows.values()),
             duplicates=report.duplicates, rejects=report.rejects, seconds=round(time.monotonic() - started, 3),
+            lag=round(time.time() - first, 3),
         )  # fmt: skip
         return True
 

@@ -110,6 +110,14 @@ def _record(view: memoryview, at: int) -> tuple[Entry, int] | None:
     return Entry(_decode(content[:head]), content[head:]), start + length
 
 
+def _frame(parts: Sequence[bytes]) -> bytes:
+    """What stands before a record of these parts, the first of them its header."""
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return _FRAME.pack(_MAGIC, sum(map(len, parts)), crc, len(parts[0]))
+
+
 def segments(directory: Path) -> list[Segment]:
     """The sealed segments of a log, oldest first."""
     out = []
@@ -160,7 +168,7 @@ class Wal:
         self._path = directory
         self._size = 0  # bytes of whole, synced records in the open segment
         self._first = 0.0  # monotonic time of its first record
-        self._queue: list[tuple[Sequence[bytes | memoryview], Future[None]]] = []
+        self._queue: list[tuple[tuple[bytes, ...], Future[None]]] = []
         self._wake = threading.Condition()
         self._closing = False
         self._lock = -1
@@ -175,10 +183,10 @@ class Wal:
             self.sink, self._next, self._limit = self._identify(name)
             self._recover()
         except OSError as e:
-            self._unlock()
+            self.unlock()
             raise WalError(f"{e.filename or directory}: {e.strerror}") from e
         except WalError:
-            self._unlock()
+            self.unlock()
             raise
         self._thread = threading.Thread(target=self._run, name="wal", daemon=True)
         self._thread.start()
@@ -187,30 +195,27 @@ class Wal:
 
     def append(self, post: Post, body: Sequence[bytes]) -> Future[None]:
         """Add one record; the future is done when it is on disk, and holds WalError when it could not be put there."""
-        head = _encode(post)
         future: Future[None] = Future()
-        crc = zlib.crc32(head)
-        for part in body:
-            crc = zlib.crc32(part, crc)
-        frame = _FRAME.pack(_MAGIC, len(head) + sum(map(len, body)), crc, len(head))
         with self._wake:
             if self._closing:
                 raise WalError(f"{self.directory}: closed")
-            self._queue.append(((frame + head, *body), future))
+            self._queue.append(((_encode(post), *body), future))
             self._wake.notify()
         return future
 
-    def close(self) -> None:
+    def close(self, *, unlock: bool = True) -> None:
         """Write what waits, seal the open segment, give up the lock."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join()
-        self._unlock()
+        if unlock:
+            self.unlock()
 
     # -- start
 
-    def _unlock(self) -> None:
+    def unlock(self) -> None:
+        """Let another process have the log."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -290,12 +295,12 @@ class Wal:
             if done:
                 return
 
-    def _write(self, queue: list[tuple[Sequence[bytes | memoryview], Future[None]]]) -> None:
+    def _write(self, queue: list[tuple[tuple[bytes, ...], Future[None]]]) -> None:
         """Write and sync what waits, as much at once as one segment takes."""
         while queue:
             taken, size = 0, 0
             for parts, _ in queue:
-                size += sum(map(len, parts))
+                size += _FRAME.size + sum(map(len, parts))
                 if self._size + size > self._segment_bytes and (self._size or taken):
                     break
                 taken += 1
@@ -304,7 +309,7 @@ class Wal:
                 continue
             now, queue = queue[:taken], queue[taken:]
             try:
-                self._put([part for parts, _ in now for part in parts])
+                self._put([part for parts, _ in now for part in (_frame(parts), *parts)])
             except (OSError, WalError) as e:
                 self._abandon(e)
                 for _, future in now:

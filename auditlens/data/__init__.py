@@ -1,0 +1,1 @@
+"""Facts published elsewhere, small and generated; each file names its source."""

@@ -1,0 +1,213 @@
+"""What the log holds about an object, event by event, in an order that does not depend on files.
+
+An `Event` is one row of `touch` joined with its row of `audit`: one object, one request. Reads of whole bodies are bounded by what
+`touch` selects; nothing scans bodies it does not return.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from auditlens import engine
+
+if TYPE_CHECKING:
+    import duckdb
+
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
+READS = ("get", "list", "watch")
+
+# Kinds of response bodies that are not the object asked for (apimachinery meta/v1, api/autoscaling, policy, authentication).
+NOT_OBJECTS = (
+    "Status", "Table", "PartialObjectMetadata", "PartialObjectMetadataList", "Scale", "Eviction", "TokenRequest", "Binding",
+)  # fmt: skip
+# Subresources whose response body is the whole object they are of.
+WHOLE = ("status", "approval", "finalize", "ephemeralcontainers", "resize")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An object's address in the log, one per name: several lives may have had it."""
+
+    cluster: str
+    group: str
+    resource: str
+    namespace: str | None
+    name: str
+
+    def __str__(self) -> str:
+        qualified = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{qualified}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+@dataclass
+class Event:
+    """One request that touched one object; see tables.py for the meaning of the fields."""
+
+    key: Key
+    uid: str | None
+    rv: int | None  # the object's resource version after the request
+    via: str
+    verb: str
+    subresource: str | None
+    code: int | None
+    response_kind: str | None
+    dry_run: bool
+    time: dt.datetime
+    received: dt.datetime
+    stage: str
+    level: str
+    audit_id: str
+    source: str
+    line: int
+    item: int | None
+    username: str | None
+    impersonated: str | None
+    user_agent: str | None
+    client: str | None
+    source_ip: str | None
+    uri: str
+    reason: str | None
+    outcome: str | None
+    request_text: str | None = None
+    response_text: str | None = None
+    bodies: dict[str, Any] = field(default_factory=dict, repr=False)  # shared by events of one call: parsed bodies
+
+    @property
+    def order(self) -> tuple[dt.datetime, str, str, int]:
+        """A total order that does not depend on how the log was imported."""
+        return (self.time, self.audit_id, self.stage, self.code or 0)
+
+    @property
+    def ok(self) -> bool:
+        """The request succeeded and was meant."""
+        return self.code is not None and self.code < 300 and not self.dry_run
+
+    @property
+    def writes(self) -> bool:
+        return self.verb in WRITES
+
+    @property
+    def actor(self) -> str:
+        """Who the server took the request for: the impersonated user, if there is one."""
+        return self.impersonated or self.username or ""
+
+    @property
+    def whole(self) -> bool:
+        """The response holds the whole object, as far as its kind tells."""
+        return (
+            self.response_kind is not None
+            and self.response_kind not in NOT_OBJECTS
+            and (self.subresource is None or self.subresource in WHOLE)
+        )
+
+    @cached_property
+    def request(self) -> Any:
+        """The parsed request body; None when there is none or it is not JSON."""
+        return _parse(self.request_text)
+
+    @cached_property
+    def response(self) -> Any:
+        """The parsed response body; for an item of a list, the whole list."""
+        if self.response_text is None:
+            return None
+        found = self.bodies.get(self.response_text)
+        if found is None:
+            found = self.bodies[self.response_text] = _parse(self.response_text)
+        return found
+
+    @cached_property
+    def body(self) -> dict[str, Any] | None:
+        """The object in the response: whole, or its metadata (see `whole`); None when there is none."""
+        answer = self.response
+        if not isinstance(answer, dict):
+            return None
+        if self.via == "item":
+            return self._item(answer)
+        if self.response_kind in ("Table", "Status", "Scale", "Eviction", "TokenRequest", "Binding"):
+            return None
+        return answer if isinstance(answer.get("metadata"), dict) else None
+
+    def _item(self, answer: dict[str, Any]) -> dict[str, Any] | None:
+        index = self.bodies.get("index:" + (self.response_text or ""))
+        if index is None:
+            items = answer.get("items")
+            if not isinstance(items, list):
+                items = [row.get("object") for row in answer.get("rows") or [] if isinstance(row, dict)]
+            index = {}
+            for item in items:
+                meta = item.get("metadata") if isinstance(item, dict) else None
+                if isinstance(meta, dict):
+                    index[(meta.get("namespace"), meta.get("name"))] = item
+            self.bodies["index:" + (self.response_text or "")] = index
+        item = index.get((self.key.namespace, self.key.name))
+        if item is None or answer.get("kind") == "Table":
+            return item
+        kind = str(answer.get("kind", "")).removesuffix("List")
+        return {"kind": kind, "apiVersion": answer.get("apiVersion"), **item}  # items of a list come without them
+
+
+def _parse(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+_ADDRESS = "a.import_id = t.import_id and a.source = t.source and a.line = t.line and coalesce(a.item, 0) = coalesce(t.item, 0)"
+_COLUMNS = """
+    a.stage_time as time, a.received_time as received, a.stage, a.level, a.audit_id, a.source, a.line, a.item, a.username,
+    a.impersonated_username as impersonated, a.user_agent, a.client, a.source_ips[len(a.source_ips)] as source_ip,
+    a.request_uri as uri, a.status_reason as reason, a.outcome, a.request_object as request_text,
+    a.response_object as response_text
+"""
+_TOUCH = """
+    t.cluster, t.api_group, t.resource, t.namespace, t.name, t.uid, try_cast(t.resource_version as bigint) as rv, t.via, t.verb,
+    t.subresource, t.code, t.response_kind, coalesce(t.dry_run, false) as dry_run
+"""
+_FEW = 4000  # audit ids that go into the statement itself, for the files' bloom filters
+
+
+def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]) -> list[Event]:
+    """Events of the rows of `touch` that a SELECT yields (its columns: all of touch), in their order.
+
+    Of a request that is seen at several stages the last one counts.
+    """
+    con.execute("drop table if exists wanted")
+    con.execute(f"create temp table wanted as {touched}", dict(params) or None)
+    count, low, high = con.execute(
+        "select count(*), min(time)::varchar, max(time)::varchar from wanted"
+    ).fetchall()[0]
+    if not count:
+        return []
+    where = f"a.stage <> 'RequestReceived' and a.stage_time between '{low}'::timestamptz and '{high}'::timestamptz"
+    if count <= _FEW:
+        ids = [r[0] for r in con.execute("select distinct audit_id from wanted order by 1").fetchall()]
+        where += " and a.audit_id in (" + ", ".join("'" + str(i).replace("'", "''") + "'" for i in ids) + ")"
+    resources = [r[0] for r in con.execute("select distinct resource from wanted").fetchall()]
+    if len(resources) == 1:
+        pass  # the owner of a touched object is not of the event's own resource: no narrowing by it
+    rows = engine.query(con, f"select {_TOUCH}, {_COLUMNS} from wanted as t join audit as a on {_ADDRESS} where {where}", {})
+    bodies: dict[str, Any] = {}
+    return last_stages(_event(row, bodies) for row in rows.to_dicts())
+
+
+def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:
+    key = Key(row.pop("cluster"), row.pop("api_group") or "", row.pop("resource"), row.pop("namespace"), row.pop("name"))
+    return Event(key=key, bodies=bodies, **row)
+
+
+def last_stages(events: Iterable[Event]) -> list[Event]:
+    """One event per request and object: the last stage, the item of a Table rather than the Table; in order."""
+    best: dict[tuple[Any, ...], Event] = {}
+    for e in sorted(events, key=lambda e: (*e.order, e.via != "item", e.source, e.line)):
+        best[(e.key, e.audit_id, e.received, e.uri, e.verb)] = e if e.via == "item" else best.get(
+            (e.key, e.audit_id, e.received, e.uri, e.verb, "item"), e
+        )
+    return sorted(best.values(), key=lambda e: e.order)
