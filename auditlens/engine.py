@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 import threading
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlens.errors import QueryError
 from auditlens.lake import DataFile, Lake, Snapshot, file_list, scan
@@ -22,6 +23,9 @@ create macro fits(v, p) as p is null or case when starts_with(p, chr(1)) then v 
 """
 
 MEMORY_LIMIT = "1GB"
+_ATTEMPTS = 10  # snapshots a reader tries when files go away under it
+
+T = TypeVar("T")
 
 
 def pattern(text: str | None) -> str | None:
@@ -42,7 +46,7 @@ def connect(
     import duckdb
 
     snapshot = lake.snapshot()
-    con = duckdb.connect(config={"memory_limit": memory_limit})
+    con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": tempfile.gettempdir()})
     con.execute("set TimeZone = 'UTC'")
     con.execute(_MACROS)
     hidden = _hidden(con, snapshot)
@@ -51,6 +55,27 @@ def connect(
         stored = _view(table, snapshot.files(name, since=since, until=until), hidden)
         con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
     return con
+
+
+def with_snapshot(
+    lake: Lake, run: Callable[[duckdb.DuckDBPyConnection], T], *, since: dt.datetime | None = None, until: dt.datetime | None = None
+) -> T:
+    """Run something on a connection; again on a new snapshot when compaction or retention removed a file under it."""
+    for attempt in range(_ATTEMPTS):
+        snapshot = lake.snapshot()
+        try:
+            return run(connect(lake, since=since, until=until))
+        except (QueryError, duckdb_error()):
+            if attempt == _ATTEMPTS - 1 or snapshot.intact():
+                raise
+    raise AssertionError("unreachable")
+
+
+def duckdb_error() -> type[Exception]:
+    """DuckDB's base error, imported no sooner than it can be raised."""
+    import duckdb
+
+    return duckdb.Error
 
 
 def _hidden(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> bool:
@@ -128,10 +153,12 @@ def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFr
         raise QueryError(str(e)) from e
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError("only one SELECT statement is run here; see `auditlens sql --help` for the tables")
-    con = connect(lake)
-    snapshot = lake.snapshot()
-    allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
-    con.execute("set allowed_paths = " + "[" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
-    con.execute("set enable_external_access = false")
-    con.execute("set lock_configuration = true")
-    return query(con, statement, {}, timeout=timeout)
+    def run(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+        snapshot = lake.snapshot()
+        allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
+        con.execute("set allowed_paths = [" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
+        con.execute("set enable_external_access = false")
+        con.execute("set lock_configuration = true")
+        return query(con, statement, {}, timeout=timeout)
+
+    return with_snapshot(lake, run)

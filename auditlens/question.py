@@ -148,37 +148,42 @@ def find(name: str) -> Question:
     return known[name]
 
 
-def ask(lake: Lake | str, name: str, **params: Any) -> pl.DataFrame:
+def ask(lake: Lake | str, name: str, /, **params: Any) -> pl.DataFrame:
     """Ask a question by name; the frame of its answer. See `answer` for what the frame cannot know."""
     return answer(lake, name, **params).frame
 
 
-def answer(lake: Lake | str, name: str, *, object: str | None = None, timeout: float | None = None, **params: Any) -> Answer:
+def answer(
+    lake: Lake | str, question: str, /, *, object: str | None = None, timeout: float | None = None, **params: Any
+) -> Answer:
     """Ask a question by name.
 
     Args:
         lake: the lake, or its directory.
-        name: the question.
+        question: its name.
         object: `KIND/NAME`, instead of the parameters resource and name.
         timeout: seconds after which it is given up.
         params: its parameters; times as datetime or as text.
 
     Raises:
         UsageError: there is no such question or parameter, or a value makes no sense.
+        QueryError: it took longer than `timeout`, or DuckDB refused it.
     """
-    question = find(name)
+    asked = find(question)
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     if not lake.exists():
         raise UsageError(f"{lake.path}: there is no lake here; `auditlens import` makes one, --lake or $AUDITLENS_LAKE names it")
-    values = _values(question, lake, object, params)
-    con = engine.connect(lake, since=values.get("since"), until=values.get("until"))
-    bound = {k: _bound(k, v) for k, v in values.items()}
-    if bound.get("resource"):
-        bound["resource"] = _resource(con, str(bound["resource"]))
-    frame = engine.query(con, question.sql, bound, timeout=timeout)
-    result = Answer(question, frame, values)
-    result.notes += _notes(con, result)
-    return result
+    values = _values(asked, lake, object, params)
+
+    def run(con: duckdb.DuckDBPyConnection) -> Answer:
+        bound = {k: _bound(k, v) for k, v in values.items()}
+        if bound.get("resource"):
+            bound["resource"] = _resource(con, str(bound["resource"]))
+        result = Answer(asked, engine.query(con, asked.sql, bound, timeout=timeout), values)
+        result.notes += _notes(con, result)
+        return result
+
+    return engine.with_snapshot(lake, run, since=values.get("since"), until=values.get("until"))
 
 
 def _values(question: Question, lake: Lake, object: str | None, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +192,8 @@ def _values(question: Question, lake: Lake, object: str | None, params: Mapping[
     if object is not None:
         if not question.takes_object:
             raise UsageError(f"{question.name} is not asked of an object; it takes {', '.join(declared)}")
-        params = {"resource": object.partition("/")[0], "name": _name_of(object), **params}
+        kind, slash, _ = object.partition("/")
+        params = {"resource": kind, **({"name": _name_of(object)} if slash else {}), **params}
     for key, value in params.items():
         if key not in declared:
             near = difflib.get_close_matches(key, declared, 1, 0.5)

@@ -190,9 +190,6 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
     if count <= _FEW:
         ids = [r[0] for r in con.execute("select distinct audit_id from wanted order by 1").fetchall()]
         where += " and a.audit_id in (" + ", ".join("'" + str(i).replace("'", "''") + "'" for i in ids) + ")"
-    resources = [r[0] for r in con.execute("select distinct resource from wanted").fetchall()]
-    if len(resources) == 1:
-        pass  # the owner of a touched object is not of the event's own resource: no narrowing by it
     rows = engine.query(con, f"select {_TOUCH}, {_COLUMNS} from wanted as t join audit as a on {_ADDRESS} where {where}", {})
     bodies: dict[str, Any] = {}
     return last_stages(_event(row, bodies) for row in rows.to_dicts())
@@ -206,8 +203,6 @@ def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:
 def last_stages(events: Iterable[Event]) -> list[Event]:
     """One event per request and object: the last stage, the item of a Table rather than the Table; in order."""
     best: dict[tuple[Any, ...], Event] = {}
-    for e in sorted(events, key=lambda e: (*e.order, e.via != "item", e.source, e.line)):
-        best[(e.key, e.audit_id, e.received, e.uri, e.verb)] = e if e.via == "item" else best.get(
-            (e.key, e.audit_id, e.received, e.uri, e.verb, "item"), e
-        )
+    for e in sorted(events, key=lambda e: (*e.order, e.via == "item", e.source, e.line)):
+        best[(e.key, e.audit_id, e.received, e.uri, e.verb)] = e
     return sorted(best.values(), key=lambda e: e.order)

@@ -131,7 +131,14 @@ class Lake:
         """
         version = self.version()
         if self._last is None or self._last[0] != version:
-            self._last = version, self._snapshot()
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._last = version, self._snapshot()
+                    break
+                except FileNotFoundError:  # `imports` was folded between reading its log and its files
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+        assert self._last is not None
         return self._last[1]
 
     def _snapshot(self) -> Snapshot:

@@ -75,6 +75,10 @@ class Snapshot:
         ]
         return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))
 
+    def intact(self) -> bool:
+        """Whether all its files are still there; compaction and retention take away what their commits replaced."""
+        return all(f.file.exists() for files in self.committed.values() for f in files)
+
 
 def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = False) -> str:
     """The table function that reads some files of a table, partitions included."""

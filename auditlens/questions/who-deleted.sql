@@ -16,74 +16,86 @@ uid = ""
 attempts = "boolean: also show refused deletions and dry runs"
 limit = {default = 1000}
 */
-with deletions as (
-    -- what each event deleted: the object it names, or the items of a collection
-    select t.*
-    from touch as t
-    where t.via in ('ref', 'body', 'item')
-        and (t.verb in ('delete', 'deletecollection') or (t.verb = 'create' and t.subresource = 'eviction'))
-        and (t.via <> 'item' or t.verb = 'deletecollection')
-        and coalesce(t.subresource, '') in ('', 'eviction')
-        and ($resource is null or t.resource = $resource)
-        and fits(t.namespace, $namespace)
-        and fits(t.name, $name)
-        and fits(t.uid, $uid)
-        and ($cluster is null or t.cluster = $cluster)
-        and ($since is null or t.time >= $since)
-        and ($until is null or t.time <= $until)
-),
-events as (
-    select *, verb = 'deletecollection' and response_object is null as unrecorded
+with deletes as (
+    select
+        *,
+        case
+            when coalesce(code, 500) >= 300 then 'refused'
+            when dry_run then 'dry-run'
+            when subresource = 'eviction' then 'eviction'
+            when verb = 'deletecollection' and response_object is null then 'collection-unrecorded'
+            when verb = 'deletecollection' then 'collection'
+            -- the kubelet's last word on a pod that somebody else deleted
+            when username like 'system:node:%' and resource = 'pods' then 'kubelet'
+            else 'direct'
+        end as how
     from audit
     where stage <> 'RequestReceived'
-        and verb in ('delete', 'deletecollection', 'create')
+        and (verb in ('delete', 'deletecollection') or (verb = 'create' and subresource = 'eviction'))
+        and coalesce(subresource, '') in ('', 'eviction')
+        and ($resource is null or resource = $resource)
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
+),
+-- what a collection deleted stands only in its answer
+victims as (
+    select import_id, source, line, item, audit_id, resource, namespace, name, uid
+    from touch
+    where via = 'item'
+        and verb = 'deletecollection'
+        and ($resource is null or resource = $resource)
+        and fits(namespace, $namespace)
+        and fits(name, $name)
+        and fits(uid, $uid)
+        and ($cluster is null or cluster = $cluster)
+        and ($since is null or time >= $since)
+        and ($until is null or time <= $until)
+),
+found as (
+    select * replace (coalesce(name, object_name) as name, coalesce(object_uid, uid) as uid)
+    from deletes
+    where verb <> 'deletecollection'
+        and fits(namespace, $namespace)
+        and fits(name, $name)
+        and fits(coalesce(object_uid, uid), $uid)
+    union all by name
+    select d.* replace (v.namespace as namespace, v.name as name, v.uid as uid)
+    from deletes as d
+    join victims as v
+        on v.import_id = d.import_id and v.source = d.source and v.line = d.line
+        and coalesce(v.item, 0) = coalesce(d.item, 0) and v.audit_id = d.audit_id
+    where d.verb = 'deletecollection'
+    union all by name
+    -- a collection whose level does not record what was in it, or that was refused: any object there may be meant
+    select *
+    from deletes
+    where verb = 'deletecollection'
+        and how in ('collection-unrecorded', 'refused', 'dry-run')
+        and response_object is null
+        and $uid is null
+        and (namespace is null or fits(namespace, $namespace))
 )
 select
-    a.stage_time as time,
-    a.username,
-    a.impersonated_username,
-    a.verb,
-    case
-        when coalesce(a.code, 500) >= 300 then 'refused'
-        when a.dry_run then 'dry-run'
-        when a.subresource = 'eviction' then 'eviction'
-        when d.via = 'item' then 'collection'
-        -- the kubelet's last word on a pod somebody else deleted
-        when a.username like 'system:node:%' and d.resource = 'pods' then 'kubelet'
-        else 'direct'
-    end as how,
-    d.resource,
-    d.namespace,
-    d.name,
-    d.uid,
-    a.code,
-    a.source_ips[len(a.source_ips)] as source_ip,
-    a.client,
-    a.user_agent,
-    a.audit_id,
-    a.source,
-    a.line,
-    a.item,
-    a.cluster
-from deletions as d
-join events as a
-    on a.import_id = d.import_id and a.source = d.source and a.line = d.line
-    and coalesce(a.item, 0) = coalesce(d.item, 0) and a.audit_id = d.audit_id
-where $attempts or (a.code < 300 and not a.dry_run)
-union all by name
--- a collection deleted at a level that does not record what was in it: any object there may have been
-select
-    stage_time as time, username, impersonated_username, verb, 'collection-unrecorded' as how, resource, namespace,
-    code, source_ips[len(source_ips)] as source_ip, client, user_agent, audit_id, source, line, item, cluster
-from events
-where unrecorded
-    and code < 300
-    and not dry_run
-    and $uid is null
-    and ($resource is null or resource = $resource)
-    and (namespace is null or fits(namespace, $namespace))
+    stage_time as time,
+    username,
+    impersonated_username,
+    verb,
+    how,
+    resource,
+    namespace,
+    name,
+    uid,
+    code,
+    source_ips[len(source_ips)] as source_ip,
+    client,
+    user_agent,
+    audit_id,
+    source,
+    line,
+    item,
+    cluster
+from found
+where $attempts or how not in ('refused', 'dry-run')
 order by time, namespace, name, audit_id
 limit $limit

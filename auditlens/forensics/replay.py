@@ -1,0 +1,237 @@
+"""The lives of one object and its revisions, rebuilt from what each request answered or asked.
+
+The order of revisions is that of resource versions (etcd's), times decide only where the log has none. A revision is `exact` when a
+response held the whole object at it, `derived` when a request was applied to an earlier one, `metadata` when only names, times
+and metadata are known, `exists` when only that it was there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from auditlens.forensics.derive import derive
+from auditlens.forensics.events import Event, Key
+
+EXACT, DERIVED, METADATA, EXISTS = "exact", "derived", "metadata", "exists"
+
+# Subresources of which a write changes nothing of the object itself (core/v1 pod connect and token subresources).
+INERT = ("exec", "attach", "portforward", "proxy", "log", "token")
+
+
+@dataclass
+class Revision:
+    """The object after one event. `object` is None where only its existence is known; `known` is how well it is known."""
+
+    event: Event
+    known: str
+    object: dict[str, Any] | None
+    note: str | None = None
+
+    @property
+    def rv(self) -> int | None:
+        return self.event.rv
+
+
+@dataclass
+class Life:
+    """One object from creation to its end; `uid` is None where the log never tells it."""
+
+    key: Key
+    uid: str | None
+    events: list[Event] = field(default_factory=list)
+    revisions: list[Revision] = field(default_factory=list)
+    ended: Event | None = None  # the request with which it was gone
+    deleted: Event | None = None  # the first request that asked for its deletion
+    maybe: list[Event] = field(default_factory=list)  # writes whose outcome the log does not hold
+
+    @property
+    def first(self) -> Event:
+        return self.events[0]
+
+
+def lives(events: Iterable[Event]) -> list[Life]:
+    """The lives of one key, oldest first; events that changed nothing and happened to none of them are in no life."""
+    ordered = sorted(events, key=lambda e: e.order)
+    found: list[Life] = []
+    for event in ordered:
+        life = _life(found, event)
+        if life is not None:
+            life.events.append(event)
+    for life in found:
+        _replay(life)
+    known = [life for life in found if life.revisions or life.maybe]
+    return sorted(known, key=lambda life: life.first.order)
+
+
+def _life(found: list[Life], event: Event) -> Life | None:
+    """The life an event belongs to; a new one where it proves one."""
+    if event.uid and event.ok:
+        for life in found:
+            if life.uid == event.uid:
+                return life
+        if found and found[-1].uid is None and not _over(found[-1], event) and not (event.verb == "create" and not event.subresource):
+            found[-1].uid = event.uid
+            return found[-1]
+        found.append(Life(event.key, event.uid))
+        return found[-1]
+    creates = event.verb == "create" and not event.subresource
+    if creates and (event.ok or uncertain(event)):
+        if found and uncertain(event) and not _over(found[-1], event):
+            return found[-1]
+        found.append(Life(event.key, None))
+        return found[-1]
+    if found and (not _over(found[-1], event) or not event.ok):
+        return found[-1]
+    if event.ok and not (event.verb == "delete" and event.response_kind == "Status"):
+        found.append(Life(event.key, None))
+        return found[-1]
+    return None
+
+
+def _over(life: Life, event: Event) -> bool:
+    """Whether a life had ended before an event came in, as its events so far tell."""
+    return any(gone(e) and e.time < event.received for e in life.events)
+
+
+def uncertain(event: Event) -> bool:
+    """Whether a write may have happened although it was not answered with success: timeouts, panics, lost completions."""
+    if event.dry_run or not event.writes or event.subresource in INERT:
+        return False
+    return event.code is None or event.code in (504, 499) or event.stage == "Panic" or (
+        event.code == 500 and event.reason in (None, "Timeout", "ServerTimeout")
+    )
+
+
+def gone(event: Event) -> bool:
+    """Whether the object was gone with this event's answer.
+
+    Source: apiserver/pkg/registry/rest/delete.go (BeforeDelete, markAsDeleting) and generic/registry/store.go
+    (deletionFinalizers, ShouldDeleteDuringUpdate): an object goes when no finalizer is left and its grace period is 0; a Status
+    answers a deletion that is complete, the object one that waits, except where the store returns deleted objects (pods,
+    services, serviceaccounts and others).
+    """
+    if not event.ok:
+        return event.outcome == "not_found" and event.subresource is None and _absent(event)
+    body = event.body if event.whole else None
+    if event.verb == "delete" and event.subresource is None:
+        if body is None:
+            asked = event.request if isinstance(event.request, dict) else {}
+            waits = event.key.resource in ("pods", "namespaces") and asked.get("gracePeriodSeconds") != 0
+            return event.response_kind == "Status" or (event.response_text is None and (not waits or _kubelet(event)))
+        return not _waits(event, body)
+    if event.verb == "deletecollection" and event.via == "item":
+        if body is None or body["metadata"].get("finalizers"):
+            return False
+        return event.key.resource != "pods" or not _graceful(event, body)
+    if event.verb in ("update", "patch") and body is not None and body["metadata"].get("deletionTimestamp"):
+        return not _waits(event, body)
+    return False
+
+
+def _waits(event: Event, body: dict[str, Any]) -> bool:
+    meta = body["metadata"]
+    if meta.get("finalizers") or (event.key.resource == "namespaces" and (body.get("spec") or {}).get("finalizers")):
+        return True
+    asked = event.request if event.verb == "delete" and isinstance(event.request, dict) else {}
+    if not meta.get("deletionTimestamp"):
+        return False
+    return bool(meta.get("deletionGracePeriodSeconds")) and asked.get("gracePeriodSeconds") != 0
+
+
+def _graceful(event: Event, body: dict[str, Any]) -> bool:
+    """A pod of a collection is asked to stop first, unless it is on no node or has finished (registry/core/pod/strategy.go)."""
+    asked = event.request if isinstance(event.request, dict) else {}
+    if asked.get("gracePeriodSeconds") == 0 or not (body.get("spec") or {}).get("nodeName"):
+        return False
+    return (body.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+
+
+def _kubelet(event: Event) -> bool:
+    return (event.username or "").startswith("system:node:")
+
+
+def _absent(event: Event) -> bool:
+    """A 404 that proves the object was not there: not one of a cache that may lag (resourceVersion=0)."""
+    return event.reason == "NotFound" and event.via == "ref" and "resourceVersion=0" not in event.uri and event.verb != "create"
+
+
+def _sequence(events: Sequence[Event]) -> list[Event]:
+    """Events in the order they took effect: those with resource versions by these, in the places they take by time."""
+    out = list(events)
+    places = [i for i, e in enumerate(out) if e.rv is not None and e.ok and not gone(e)]
+    by_version = sorted((out[i] for i in places), key=lambda e: (e.rv, not e.writes, e.order))
+    for place, event in zip(places, by_version, strict=True):
+        out[place] = event
+    return out
+
+
+def _replay(life: Life) -> None:
+    now: Revision | None = None
+    high = -1
+    for event in _sequence(life.events):
+        if uncertain(event):
+            life.maybe.append(event)
+            now = Revision(event, DERIVED, now.object, _lost(event)) if now else None
+        elif gone(event) and not event.ok:
+            # not there any more: it ended before, unseen
+            if now is not None and now.event.time < event.received and life.ended is None:
+                life.ended = event
+        elif event.ok and not (event.subresource in INERT):
+            step = _step(now, event, high)
+            if gone(event) and (life.ended is None or event.order > life.ended.order):
+                life.ended = event
+            if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
+                life.deleted = event
+            if step is not None:
+                now = step
+                if event.writes or now.known != EXISTS:
+                    life.revisions.append(now)
+                high = max(high, event.rv or -1)
+        if now is not None and (not life.revisions or life.revisions[-1] is not now):
+            life.revisions.append(now)
+    if life.ended is None and life.deleted is not None and not life.revisions:
+        life.ended = life.deleted
+
+
+def _lost(event: Event) -> str:
+    code = f"answered {event.code}" if event.code else "answered nothing that is in the log"
+    return f"{event.verb} by {event.actor} ({event.audit_id}) was {code}: it may have been applied"
+
+
+def _step(now: Revision | None, event: Event, high: int) -> Revision | None:
+    """The revision after an event; None where it tells nothing new."""
+    body = event.body
+    if body is not None and event.whole and not (event.verb == "deletecollection" and event.via == "item"):
+        if event.rv is not None and event.rv < high:
+            return None  # an older version, read late
+        if now is not None and not event.writes and event.rv == now.rv and now.known == EXACT:
+            return None
+        return Revision(event, EXACT, body)
+    if body is not None and event.rv is not None and event.rv < high:
+        return None
+    if not event.writes:
+        if now is not None and (event.rv is None or event.rv == now.rv or now.known in (EXACT, DERIVED) and event.rv <= high):
+            return None
+        if now is not None and now.object is not None:
+            note = f"it was at resource version {event.rv} by then ({event.audit_id}), which no body in the log shows"
+            return Revision(event, METADATA, body or now.object, note) if event.rv else None
+        return Revision(event, METADATA if body else EXISTS, body)
+    made, note = derive(now.object if now else None, event, known=now.known if now else None)
+    if made is not None and now is not None and now.known == METADATA:
+        return Revision(event, METADATA, made, note)
+    if made is not None:
+        return Revision(event, DERIVED, made, note)
+    return Revision(event, METADATA, body, note)
+
+
+def at(life: Life) -> Revision | None:
+    """The last revision of a life that has not ended; None for one that has."""
+    return None if life.ended is not None or not life.revisions else life.revisions[-1]
+
+
+def window(life: Life) -> tuple[dt.datetime, dt.datetime | None]:
+    """When it was first seen and when it was gone."""
+    return life.first.time, life.ended.time if life.ended else None

@@ -1,0 +1,234 @@
+"""`auditlens sink init`: everything a kube-apiserver and a sink need to trust each other, in one directory, ready to copy."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import yaml
+
+from auditlens.errors import UsageError
+from auditlens.sink.access import CLUSTER
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+_YEARS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The files that were made, and the text that says what to do with them."""
+
+    directory: Path
+    kubeconfig: Path
+    ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    client_names: Path | None
+    token_file: Path | None
+    advice: str
+
+
+def sink_init(
+    url: str, out: str | Path = "sink", *, token: bool = False, names: tuple[str, ...] = (), apiserver_dir: str = "/etc/kubernetes/audit"
+) -> Made:
+    """Make a CA, the server's and a client's certificate (or a token) and the webhook's kubeconfig.
+
+    Args:
+        url: where the apiserver posts: https://HOST[:PORT]/audit/CLUSTER (http only for a sink on loopback).
+        out: directory for the files, made for its owner only; nothing in it is overwritten.
+        token: make a bearer token as well as the client certificate.
+        names: further host names and addresses of the sink.
+        apiserver_dir: where the client's files will lie on the control-plane node.
+
+    Raises:
+        UsageError: the URL cannot work, or a file is there already.
+    """
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    cluster = path.removeprefix("/audit").removeprefix("/")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"--url {url}: use https://HOST:PORT/audit/CLUSTER")
+    if parts.query or parts.fragment:
+        raise UsageError(f"--url {url}: kube-apiserver drops the query; name the cluster in the path: /audit/CLUSTER")
+    if not path.startswith("/audit") or (cluster and not CLUSTER.fullmatch(cluster)):
+        raise UsageError(f"--url {url}: the path must be /audit/CLUSTER, with a cluster name of a-z, 0-9, '.' and '-'")
+    directory = Path(out)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tls = parts.scheme == "https"
+    files: dict[str, bytes] = {}
+    secret = secrets.token_hex(32) if token or not tls else None
+    if tls:
+        files |= _certificates([parts.hostname, *names], f"kube-apiserver-{cluster or 'default'}")
+        files["client-names"] = f"kube-apiserver-{cluster or 'default'}  {cluster or '*'}\n".encode()
+    if secret:
+        files["tokens"] = f"{secret}  {cluster or '*'}\n".encode()
+    server = f"{parts.scheme}://{parts.netloc}{path}"
+    files["webhook.kubeconfig"] = _kubeconfig(server, apiserver_dir, tls, secret).encode()
+    for name in files:
+        if (directory / name).exists():
+            raise UsageError(f"{directory / name}: exists; remove it or give another --out")
+    for name, content in files.items():
+        _write(directory / name, content)
+    got = {name: directory / name for name in files}.get
+    return Made(
+        directory, directory / "webhook.kubeconfig", got("ca.crt"), got("server.crt"), got("server.key"), got("client-names"),
+        got("tokens"), _advice(directory, files, apiserver_dir, parts.port or 443),
+    )  # fmt: skip
+
+
+def _write(path: Path, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as f:
+        f.write(content)
+
+
+def _kubeconfig(server: str, directory: str, tls: bool, token: str | None) -> str:
+    cluster = {"server": server} | ({"certificate-authority": f"{directory}/ca.crt"} if tls else {})
+    user: dict[str, str] = {}
+    if tls:
+        user |= {"client-certificate": f"{directory}/client.crt", "client-key": f"{directory}/client.key"}
+    if token:
+        user["token"] = token
+    config = {
+        "apiVersion": "v1", "kind": "Config", "preferences": {},
+        "clusters": [{"name": "auditlens", "cluster": cluster}],
+        "users": [{"name": "kube-apiserver", "user": user}],
+        "contexts": [{"name": "audit", "context": {"cluster": "auditlens", "user": "kube-apiserver"}}],
+        "current-context": "audit",
+    }  # fmt: skip
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _certificates(names: list[str], client: str) -> dict[str, bytes]:
+    """A CA and what it signs, as PEM files. The CA's key is made here and kept, for the next certificates."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _sign("auditlens sink CA", ca_key, None, ca_key, [x509.BasicConstraints(ca=True, path_length=0)])
+    server_key, client_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    server = _sign(
+        names[0], server_key, ca, ca_key,
+        [x509.SubjectAlternativeName([_name(n) for n in names]), x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])],
+    )  # fmt: skip
+    signed = _sign(client, client_key, ca, ca_key, [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])])
+    return {
+        "ca.crt": _pem(ca), "ca.key": _pem_key(ca_key), "server.crt": _pem(server), "server.key": _pem_key(server_key),
+        "client.crt": _pem(signed), "client.key": _pem_key(client_key),
+    }  # fmt: skip
+
+
+def _name(text: str) -> x509.GeneralName:
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+def _sign(
+    common_name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    extensions: list[x509.ExtensionType],
+) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import NameOID
+
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    now = dt.datetime.now(dt.UTC)
+    is_ca = issuer is None
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))  # clocks differ
+        .not_valid_after(now + dt.timedelta(days=365 * _YEARS))
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=not is_ca, key_cert_sign=is_ca, crl_sign=is_ca, content_commitment=False,
+                key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+            ),
+            critical=True,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )  # fmt: skip
+    if not is_ca:
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: int) -> str:
+    client = [n for n in ("webhook.kubeconfig", "ca.crt", "client.crt", "client.key") if n in files]
+    options = [f"--listen 0.0.0.0:{port}"]
+    if "server.crt" in files:
+        options += [f"--tls-cert {directory}/server.crt", f"--tls-key {directory}/server.key", f"--client-ca {directory}/ca.crt"]
+        options += [f"--client-names {directory}/client-names"]
+    if "tokens" in files:
+        options.append(f"--token-file {directory}/tokens")
+    return f"""\
+1. Start the sink:
+
+  auditlens serve --lake LAKE {" ".join(options)}
+
+2. Copy {", ".join(client)} from {directory} to {apiserver_dir} on every control-plane node (mode 0600).
+
+3. Add to kube-apiserver (a static pod: /etc/kubernetes/manifests/kube-apiserver.yaml):
+
+  - --audit-policy-file={apiserver_dir}/policy.yaml
+  - --audit-webhook-config-file={apiserver_dir}/webhook.kubeconfig
+  - --audit-webhook-mode=batch                 # requests never wait for the sink
+  - --audit-webhook-batch-max-wait=5s          # 30 s by default: what an apiserver loses at worst when it dies
+  - --audit-webhook-batch-max-size=400         # the default; larger batches only make each retry larger
+  - --audit-webhook-batch-buffer-size=50000    # 10,000 by default: what is held while the sink is away; beyond it events are lost
+  - --audit-webhook-batch-throttle-qps=50      # 10 by default: 4,000 events/s at most, too few to catch up after an outage
+  - --audit-webhook-initial-backoff=10s        # the default: five attempts over some 80 s, then a batch is dropped
+  # Not --audit-webhook-truncate-enabled: the sink takes bodies up to 64 MiB, and a truncated event has lost its objects.
+  # Keep --audit-log-path as well: the webhook loses the last events of a shutdown, the file does not.
+
+   and, so that the pod sees the files:
+
+    volumeMounts:
+    - name: audit
+      mountPath: {apiserver_dir}
+      readOnly: true
+  volumes:
+  - name: audit
+    hostPath:
+      path: {apiserver_dir}
+      type: Directory
+
+4. Check the whole chain:
+
+  auditlens sink check {directory}/webhook.kubeconfig --lake LAKE
+"""
