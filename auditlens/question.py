@@ -4,7 +4,8 @@ A file `questions/who-deleted.sql` is the question `who-deleted`. Its opening co
 
     /*
     title = "Who deleted an object"
-    needs = "..."            # what must be logged for the answer to be complete
+    needs = "..."            # what must be logged for the answer to be complete, in words
+    logged = [{level = "RequestResponse", verbs = ["delete"]}]  # the same for the policy tools; see Logged
     params.name = "name of the object; globs"
     */
 
@@ -68,6 +69,26 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """Requests that must be in the log for an answer to be complete: these verbs on these resources (none named: any).
+
+    `resources` are (API group, resources) as in an audit policy's rule. Of the requests, those that ended with one of
+    `codes` (403, or "4xx") are needed; none named: all. `stages` are needed where a request comes to them; Panic always.
+    """
+
+    level: str = "Metadata"  # or Request, RequestResponse
+    verbs: tuple[str, ...] = ()
+    resources: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    stages: tuple[str, ...] = ("ResponseStarted", "ResponseComplete")
+    codes: tuple[str, ...] = ()
+    managed_fields: bool = False  # metadata.managedFields of the bodies too
+    why: str = ""  # what of the answer hangs on it
+
+
+EVERYTHING = (Logged(),)  # what a question needs that does not say what it needs
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question as declared in its file."""
 
@@ -78,6 +99,7 @@ class Question:
     params: tuple[Param, ...]
     group: str = ""
     show: tuple[str, ...] = ()  # the columns of the table on a terminal; all others with --wide
+    logged: tuple[Logged, ...] | None = None  # `needs` for the policy tools; None is not declared
 
     @property
     def takes_object(self) -> bool:
@@ -106,7 +128,9 @@ def load(path: Traversable) -> Question:
     try:
         head = tomllib.loads(match[1])
         params = tuple(_param(name, doc) for name, doc in head.get("params", {}).items())
-        question = Question(path.name.removesuffix(".sql"), head["title"], head["needs"], text, params, head.get("group", ""), tuple(head.get("show", ())))
+        logged = tuple(map(_logged, head["logged"])) if "logged" in head else None
+        name, title, needs, group = path.name.removesuffix(".sql"), head["title"], head["needs"], head.get("group", "")
+        question = Question(name, title, needs, text, params, group, tuple(head.get("show", ())), logged)
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as e:
         raise QuestionError(f"{path}: {e}") from e
     used = set(duckdb.extract_statements(text)[0].named_parameters)
@@ -114,6 +138,27 @@ def load(path: Traversable) -> Question:
         odd = ", ".join(sorted(used ^ {p.name for p in params}))
         raise QuestionError(f"{path}: parameters declared and used differ: {odd}")
     return question
+
+
+def _logged(entry: Any) -> Logged:
+    """One entry of `logged`; ValueError for a word that is none."""
+    fields: dict[str, Any] = dict(entry)
+    unknown = set(fields) - set(Logged.__slots__)
+    if unknown:
+        raise ValueError(f"logged: unknown {', '.join(sorted(unknown))}; known are {', '.join(Logged.__slots__)}")
+    fields["resources"] = tuple((r.get("group", ""), tuple(r["resources"])) for r in fields.get("resources", ()))
+    fields["codes"] = tuple(map(str, fields.get("codes", ())))
+    for name in ("verbs", "stages"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    logged = Logged(**fields)
+    if logged.level not in ("Metadata", "Request", "RequestResponse"):
+        raise ValueError(f"logged: level {logged.level!r} is not Metadata, Request or RequestResponse")
+    if odd := set(logged.stages) - {"RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"}:
+        raise ValueError(f"logged: there is no stage {', '.join(sorted(odd))}")
+    if odd := {c for c in logged.codes if not re.fullmatch("[1-5]([0-9]{2}|xx)", c)}:
+        raise ValueError(f"logged: {', '.join(sorted(odd))} is no HTTP status; write 403 or \"4xx\"")
+    return logged
 
 
 def _param(name: str, doc: Any) -> Param:

@@ -254,7 +254,7 @@ class Touch(Table):
             case when verb not in ('list', 'watch', 'deletecollection') then object_resource_version end as resource_version,
             '{via}' as via, verb, subresource, code,
             object_resource_version is not null and verb not in ('list', 'watch', 'deletecollection') as has_body,
-            audit_id, import_id, source, line, item
+            response_kind, dry_run, level, audit_id, import_id, source, line, item
         from audit
         where resource is not null and stage <> 'RequestReceived' and {where}
         """
@@ -283,6 +283,7 @@ class Touch(Table):
     has_body: bool | None = col("The event's response holds the object, not only its name.")
     response_kind: str | None = col("Kind of the event's response body: tells whole objects from their metadata and from Status.")
     dry_run: bool | None = col("The event was a server-side dry run.")
+    level: str | None = col("How much of the event was recorded.")
     audit_id: str | None = col("The event.")
     import_id: str | None = col("As in `audit`.")
     source: str | None = col("The event's source.")

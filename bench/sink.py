@@ -7,11 +7,11 @@ acknowledgement's p50 and p99, the largest lag of the lake behind the acknowledg
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import multiprocessing
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -22,6 +22,7 @@ from pathlib import Path
 
 EVENTS = 400  # per batch: kube-apiserver's --audit-webhook-batch-max-size
 _USERS = 200
+SENDERS = 4  # connections
 
 
 def events(start: int, count: int, now: float) -> bytes:
@@ -52,51 +53,48 @@ def events(start: int, count: int, now: float) -> bytes:
     return ('{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[' + ",".join(out) + "]}\n").encode()
 
 
-async def _sender(address: tuple[str, int], bodies: list[bytes], rate: float, end: float, tls: bool, token: int, out: list[float]) -> None:
+def _sender(address: tuple[str, int], bodies: list[bytes], rate: float, end: float, tls: bool, token: int, out: list[float]) -> None:
     """One connection: batches one after another, at most `rate` a second; ids and times are rewritten in place."""
-    context = None
+    sock = socket.create_connection(address)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(*address, ssl=context)
+        sock = context.wrap_socket(sock)
     n, due = 0, time.monotonic()
-    while time.monotonic() < end:
-        if rate:
-            await asyncio.sleep(max(due - time.monotonic(), 0))
-            due = max(due + 1 / rate, time.monotonic() - 1)
-        # Every batch its own second part of the id, and the second it is sent in: no repeats, times that go on.
-        body = bodies[n % len(bodies)]
-        body = body.replace(b"-9f1c-4c1e-", b"-%04x-%04x-" % (token * 4096 + n // 65536, n % 65536))
-        body = body.replace(b"2026-11-23T00:00:00", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()).encode())
-        n += 1
-        began = time.perf_counter()
-        writer.write(
-            b"POST /audit/bench?timeout=30s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
-        writer.write(body)
-        await writer.drain()
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1])
-        await reader.readexactly(size)
-        if head[9:12] == b"200":
+    with sock:
+        while time.monotonic() < end:
+            if rate:
+                time.sleep(max(due - time.monotonic(), 0))
+                due = max(due + 1 / rate, time.monotonic() - 1)
+            # Every batch has its own second part of the ids and the second it is sent in: no repeats, times that go on.
+            body = bodies[n % len(bodies)]
+            body = body.replace(b"-9f1c-4c1e-", b"-%04x-%04x-" % (token * 4096 + n // 65536, n % 65536))
+            body = body.replace(b"2026-11-23T00:00:00", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()).encode())
+            n += 1
+            head = b"POST /audit/bench?timeout=30s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            began = time.perf_counter()
+            sock.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answer = b""
+            while not answer.endswith((b"ok", b"ok\n")):
+                answer += sock.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200"), answer
             out.append(time.perf_counter() - began)
-        else:
-            await asyncio.sleep(0.2)
-    writer.close()
 
 
 def _load(address: tuple[str, int], seconds: float, rate: float, tls: bool, queue: multiprocessing.Queue[list[float]]) -> None:
     base = 1795392000.0  # 2026-11-23T00:00:00Z
     bodies = [events(i * EVENTS, EVENTS, base) for i in range(8)]
-
-    async def main() -> list[float]:
-        out: list[float] = []
-        end = time.monotonic() + seconds
-        count = 4
-        await asyncio.gather(*(_sender(address, bodies, rate / count, end, tls, k, out) for k in range(count)))
-        return out
-
-    queue.put(asyncio.run(main()))
+    out: list[float] = []
+    end = time.monotonic() + seconds
+    threads = [
+        threading.Thread(target=_sender, args=(address, bodies, rate / SENDERS, end, tls, k, out)) for k in range(SENDERS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    queue.put(out)
 
 
 _BARE = """
@@ -114,7 +112,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 import uvicorn, socket
-s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(128)
+s = socket.socket(proto=socket.IPPROTO_TCP); s.bind(("127.0.0.1", 0)); s.listen(128)
 print(s.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off", access_log=False, log_level="error",
     ssl_certfile=sys.argv[2] or None, ssl_keyfile=sys.argv[2] and sys.argv[3] or None)).run([s])
@@ -131,7 +129,8 @@ serve("127.0.0.1:0", options.pop("lake"), started=lambda r: print(r.address[1], 
 def _memory(pid: int) -> dict[str, int]:
     """Resident kB of a process and its children, by command."""
     found = {}
-    for child in [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]:
+    children = [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    for child in [pid, *children]:
         lines = Path(f"/proc/{child}/status").read_text().splitlines()
         found["server" if child == pid else "drain"] = next(int(x.split()[1]) for x in lines if x.startswith("VmRSS"))
     return found
@@ -168,7 +167,7 @@ def run(name: str, program: str, arguments: list[str], seconds: float, rate: flo
             times = sorted(queue.get())
             load.join()
             ended = time.monotonic()
-            while wal and list(wal.glob("*.seg")) + list(wal.glob("*.open")) and time.monotonic() - ended < 120:
+            while wal and list(wal.glob("*.seg")) + list(wal.glob("*.open")) and time.monotonic() - ended < 40:
                 time.sleep(0.05)
             after = time.monotonic() - ended
             stop.set()
@@ -176,6 +175,9 @@ def run(name: str, program: str, arguments: list[str], seconds: float, rate: flo
         finally:
             server.terminate()
             server.wait()
+        said = Path(err.name).read_text() if wal else ""
+        if "drain" in said:
+            print(said[-3000:])
         total = len(times) * EVENTS
         return {
             "run": name, "acked/s": round(total / seconds), "p50 ms": round(times[len(times) // 2] * 1e3, 1),

@@ -196,7 +196,9 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
 
 
 def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:
-    key = Key(row.pop("cluster"), row.pop("api_group") or "", row.pop("resource"), row.pop("namespace"), row.pop("name"))
+    group, resource, namespace = row.pop("api_group") or "", row.pop("resource"), row.pop("namespace")
+    # objectRef.namespace of a namespace is its own name (formats: requestinfo.go); in a list it is absent
+    key = Key(row.pop("cluster"), group, resource, None if resource == "namespaces" and not group else namespace, row.pop("name"))
     return Event(key=key, bodies=bodies, **row)
 
 

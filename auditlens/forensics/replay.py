@@ -115,7 +115,7 @@ def gone(event: Event) -> bool:
     """
     if not event.ok:
         return event.outcome == "not_found" and event.subresource is None and _absent(event)
-    body = event.body if event.whole else None
+    body = event.body
     if event.verb == "delete" and event.subresource is None:
         if body is None:
             asked = event.request if isinstance(event.request, dict) else {}

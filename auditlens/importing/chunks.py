@@ -17,20 +17,26 @@ HEAD = 1 << 20  # what is kept of a longer line: enough for every field before t
 class Readable(Protocol):
     """What chunks are read from."""
 
-    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+    def readinto(self, buffer: memoryview, /) -> int | None: ...  # noqa: D102
 
 
 class ChunkReader:
     """Iterates over the chunks of a stream; afterwards `sha256`, `bytes` and `error` tell about the whole.
 
+    A chunk is a view of the buffer it was read into: nothing is copied but the line that a buffer ends in.
+
     Args:
         stream: decompressed bytes.
         chunk: bytes to aim for per chunk.
         max_line: longest line in bytes that is passed on whole.
+        sha256: digest of all bytes, if the caller knows it already.
     """
 
-    def __init__(self, stream: Readable, *, chunk: int = CHUNK, max_line: int = MAX_LINE) -> None:
+    def __init__(
+        self, stream: Readable, *, chunk: int = CHUNK, max_line: int = MAX_LINE, sha256: str | None = None
+    ) -> None:
         self._stream = stream
+        self._known = sha256
         self._chunk = chunk
         self._max_line = max_line
         self._digest = hashlib.sha256()
@@ -41,61 +47,77 @@ class ChunkReader:
     @property
     def sha256(self) -> str:
         """Hex digest of all bytes read."""
-        return self._digest.hexdigest()
+        return self._known or self._digest.hexdigest()
 
-    def _read(self) -> bytes:
-        try:
-            data = self._stream.read(self._chunk)
-        except decompression_errors() as e:
-            self.error = f"the compressed data ends early or is damaged: {e}"
-            return b""
-        self._digest.update(data)
-        self.bytes += len(data)
-        return data
+    def _read(self, begun: bytes | memoryview) -> tuple[bytearray, int]:
+        """A new buffer that starts with what is `begun`, and how much of it is filled; no more than that at the end."""
+        size = len(begun) + self._chunk
+        buffer, filled = bytearray(size), len(begun)
+        buffer[:filled] = begun
+        with memoryview(buffer) as view:
+            while filled < size:
+                try:
+                    read = self._stream.readinto(view[filled:])
+                except decompression_errors() as e:
+                    self.error = f"the compressed data ends early or is damaged: {e}"
+                    break
+                if not read:
+                    break
+                filled += read
+            if self._known is None:
+                self._digest.update(view[len(begun) : filled])
+        self.bytes += filled - len(begun)
+        return buffer, filled
 
     def __iter__(self) -> Iterator[Chunk]:
-        rest = b""
-        while data := self._read():
-            end = data.rfind(b"\n") + 1
+        rest: bytes | memoryview = b""
+        while True:
+            buffer, filled = self._read(rest)
+            if filled == len(rest):
+                break
+            end = buffer.rfind(b"\n", 0, filled) + 1
+            view = memoryview(buffer)
             if end:
-                yield from self._within_limit(rest + data[:end])
-                rest = data[end:]
-            else:
-                rest += data
-                if len(rest) > self._max_line:
-                    whole, rest = self._skip_line(rest)
-                    yield whole
-        if rest:
-            yield from self._within_limit(rest)
+                yield from self._within_limit(buffer, end)
+            rest = view[end:filled]
+            if len(rest) > self._max_line:
+                skipped, rest = self._skip_line(rest)
+                yield skipped
+        if len(rest):
+            yield from self._within_limit(bytearray(rest), len(rest))
 
-    def _take(self, data: bytes, length: int | None = None) -> Chunk:
+    def _take(self, data: memoryview, lines: int, length: int | None = None) -> Chunk:
         """The chunk of the next bytes; with `length`, of one line of which `data` is the head."""
         chunk = Chunk(data, self._line, self._offset, length)
-        self._line += 1 if length is not None else data.count(b"\n")
+        self._line += lines
         self._offset += len(data) if length is None else length
         return chunk
 
-    def _within_limit(self, data: bytes) -> Iterator[Chunk]:
+    def _within_limit(self, buffer: bytearray, end: int) -> Iterator[Chunk]:
+        """The whole lines of a buffer; a line over the limit comes alone, cut."""
+        view = memoryview(buffer)
         start = pos = 0
-        while len(data) - pos > self._max_line:
-            newline = data.rfind(b"\n", pos, pos + self._max_line + 1)
+        while end - pos > self._max_line:
+            newline = buffer.rfind(b"\n", pos, pos + self._max_line + 1)
             if newline >= 0:
                 pos = newline + 1
                 continue
             if pos > start:
-                yield self._take(data[start:pos])
-            end = data.find(b"\n", pos) + 1 or len(data)
-            yield self._take(data[pos : pos + min(HEAD, self._max_line)], end - pos)
-            start = pos = end
-        if start < len(data):
-            yield self._take(data[start:])
+                yield self._take(view[start:pos], buffer.count(b"\n", start, pos))
+            after = buffer.find(b"\n", pos, end) + 1 or end
+            yield self._take(view[pos : pos + min(HEAD, self._max_line)], 1, after - pos)
+            start = pos = after
+        if start < end:
+            yield self._take(view[start:end], buffer.count(b"\n", start, end))
 
-    def _skip_line(self, begun: bytes) -> tuple[Chunk, bytes]:
+    def _skip_line(self, begun: memoryview) -> tuple[Chunk, memoryview]:
         """Read on to the end of a line that is too long, keeping only its head; returns it and what follows it."""
         head, length = begun[: min(HEAD, self._max_line)], len(begun)
-        while data := self._read():
-            end = data.find(b"\n") + 1
+        while True:
+            buffer, filled = self._read(b"")
+            if not filled:
+                return self._take(head, 1, length), memoryview(b"")
+            end = buffer.find(b"\n", 0, filled) + 1
             if end:
-                return self._take(head, length + end), data[end:]
-            length += len(data)
-        return self._take(head, length), b""
+                return self._take(head, 1, length + end), memoryview(buffer)[end:filled]
+            length += filled

@@ -208,7 +208,7 @@ class _Run:
 
         reader = SourceReader(read.source, format=self.format)
         with read.file.open(limit=read.file_bytes or None) as stream:
-            chunks = ChunkReader(stream, max_line=self.max_line)
+            chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)
             before = 0
             for piece in _ahead(reader.pieces(chunks)):
                 writer.add(read.source, piece)

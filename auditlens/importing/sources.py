@@ -73,10 +73,9 @@ class _Stored(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = len(buffer) if self._limit is None else min(len(buffer), self._limit - self.count)
-        data = self._raw.read(wanted) or b""
-        buffer[: len(data)] = data
-        self.count += len(data)
-        return len(data)
+        read = self._raw.readinto(memoryview(buffer)[:wanted]) or 0  # type: ignore[attr-defined]
+        self.count += read
+        return read
 
     def close(self) -> None:
         if not self.closed and self._raw is not sys.stdin.buffer:
@@ -93,11 +92,9 @@ class Stream:
         codec = _codec(buffered.peek(6)[:6])
         self._inside = codec(buffered) if codec else buffered
 
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, empty at the end. Raises one of decompression_errors() on damage."""
-        data = self._inside.read(size)
-        assert isinstance(data, bytes)
-        return data
+    def readinto(self, buffer: memoryview) -> int:
+        """Read up to the size of the buffer; 0 at the end. Raises one of decompression_errors() on damage."""
+        return self._inside.readinto(buffer) or 0
 
     @property
     def stored_bytes(self) -> int:

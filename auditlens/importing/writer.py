@@ -90,15 +90,15 @@ class Writer:
 
     def _by_date(self, path: Path) -> Iterator[tuple[str | None, Path]]:
         """The file by UTC date of its events: nearly always as it is, else (midnight, an old line) one file for each."""
-        self.con.execute(f"create or replace temp view written as from read_parquet({quoted(path)})")
-        dates = [d for (d,) in self.con.execute("select distinct stage_time::date::varchar from written order by all").fetchall()]
-        if len(dates) == 1:
-            yield dates[0], path
+        events = f"read_parquet({quoted(path)})"
+        found = self.con.execute(f"select distinct stage_time::date::varchar from {events} order by all").fetchall()
+        if len(found) == 1:
+            yield found[0][0], path
             return
-        for date in dates:
+        for (date,) in found:
             part = self._staging.new()
             day = "null" if date is None else f"date '{date}'"
-            self._staging.copy(self.con, f"from written where stage_time::date is not distinct from {day}", part)
+            self._staging.copy(self.con, f"from {events} where stage_time::date is not distinct from {day}", part)
             yield date, part
         path.unlink()
 

@@ -3,6 +3,7 @@ title = "Requests that were refused (401, 403): by whom, why, and which part of 
 group = "access"
 show = ["time", "code", "decided_by", "username", "verb", "object", "reason", "evidence"]
 needs = "ResponseStarted (failed logins) and ResponseComplete at Metadata, for all users"
+logged = [{level = "Metadata", codes = [401, 403]}]
 
 [params]
 since = ""

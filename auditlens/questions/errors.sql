@@ -3,6 +3,7 @@ title = "Failed requests, grouped: what fails, for whom, and how often"
 group = "traffic"
 show = ["requests", "code", "decided_by", "verb", "resource", "username", "last_message", "last_audit_id"]
 needs = "ResponseStarted (failed logins) and ResponseComplete at Metadata"
+logged = [{level = "Metadata", codes = ["4xx", "5xx"]}]
 
 [params]
 since = ""

@@ -4,6 +4,17 @@ group = "objects"
 show = ["time", "username", "verb", "subresource", "object", "outcome", "client", "evidence"]
 needs = "ResponseComplete at Metadata for the object's resource; names that the server made up need RequestResponse for create"
 
+[[logged]]
+level = "RequestResponse"
+verbs = ["create", "update", "patch", "delete", "deletecollection"]
+why = "uids, resource versions, names the server made up, what a collection held"
+
+[[logged]]
+level = "Metadata"
+verbs = ["create", "update", "patch", "delete", "deletecollection"]
+stages = ["RequestReceived"]
+why = "changes whose end the log lost"
+
 [params]
 since = ""
 until = ""

@@ -2,6 +2,7 @@
 title = "What fills the audit log: events and bytes"
 group = "policy"
 needs = "nothing: it answers for what was recorded"
+logged = []
 
 [params]
 since = ""

@@ -4,6 +4,20 @@ group = "traffic"
 show = ["time", "stage", "username", "verb", "object", "subresource", "code", "outcome", "latency_ms", "evidence"]
 needs = "the stages asked for, at Metadata"
 
+[[logged]]
+level = "Metadata"
+stages = ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+
+[[logged]]
+level = "Request"
+verbs = ["delete", "deletecollection"]
+why = "kubectl asks for a dry run of a deletion in the body"
+
+[[logged]]
+level = "RequestResponse"
+verbs = ["create"]
+why = "names that the server made up"
+
 [params]
 since = ""
 until = ""

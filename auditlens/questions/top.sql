@@ -2,6 +2,7 @@
 title = "Who or what makes the most requests"
 group = "traffic"
 needs = "one stage of each request (ResponseComplete; ResponseStarted for failed logins) at Metadata"
+logged = [{level = "Metadata"}]
 
 [params]
 since = ""

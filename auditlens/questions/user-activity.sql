@@ -4,6 +4,14 @@ group = "access"
 show = ["acting_as", "verb", "resource", "subresource", "namespace", "requests", "failed", "objects", "clients", "last_time"]
 needs = "ResponseComplete at Metadata for all requests of the user"
 
+[[logged]]
+level = "Metadata"
+
+[[logged]]
+level = "RequestResponse"
+verbs = ["create"]
+why = "names that the server made up, among the objects counted"
+
 [params]
 since = ""
 until = ""

@@ -5,6 +5,17 @@ show = ["time", "username", "how", "object", "client", "source_ip", "evidence"]
 needs = """
 ResponseComplete at Metadata for delete; at RequestResponse for deletecollection, whose victims stand only in the response"""
 
+[[logged]]
+level = "RequestResponse"
+verbs = ["delete", "deletecollection"]
+why = "uids, dry runs, what a collection held"
+
+[[logged]]
+level = "Metadata"
+verbs = ["create"]
+resources = [{group = "", resources = ["pods/eviction"]}]
+why = "evictions"
+
 [params]
 since = ""
 until = ""

@@ -24,6 +24,7 @@ from auditlens.sink import wal
 _POLL = 0.05  # seconds between looks for a sealed segment
 _FOLD = 10.0  # seconds between folds
 _PAUSE = 2.0  # seconds after a failure
+_NICE = 10  # acknowledging comes first: a burst is written down now and drained after
 _TRIES = 3  # failures of a segment before its bodies are tried one by one
 
 
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="end when nothing is left")
     args = parser.parse_args(argv)
     _die_with_parent()
+    os.nice(_NICE)
     stop = threading.Event()
     if not args.once:
         threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()

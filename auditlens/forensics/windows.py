@@ -1,0 +1,95 @@
+"""What surrounds a moment: the last full lists before it, and the writes under way at it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from auditlens.forensics.events import Event, Key
+from auditlens.forensics.target import Target
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(slots=True)
+class Listed:
+    """A list that was complete: every object of a resource, in one namespace or in all, at one resource version."""
+
+    cluster: str
+    group: str
+    resource: str
+    namespace: str | None
+    rv: int
+    audit_id: str
+    names: set[tuple[str | None, str]] = field(default_factory=set)
+
+
+def lists(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> list[Listed]:
+    """The last complete list of each resource and scope: no selector, no limit, no page."""
+    where, params = Target(wanted.group, wanted.resources, cluster=wanted.cluster).where("a")
+    params["at"] = when
+    con.execute("drop table if exists complete_lists")
+    con.execute(
+        f"""
+        create temp table complete_lists as
+        select * from (
+            select a.cluster, a.api_group, a.resource, a.namespace, try_cast(a.object_resource_version as bigint) as rv,
+                a.audit_id, a.import_id, a.source, a.line, coalesce(a.item, 0) as item
+            from audit as a
+            where a.verb = 'list' and a.code = 200 and a.stage = 'ResponseComplete' and a.name is null and a.subresource is null
+                and a.level = 'RequestResponse' and not coalesce(a.truncated, false)
+                and ($at is null or a.stage_time <= $at) and {where}
+                and not regexp_matches(a.request_uri, '[?&](labelSelector|fieldSelector|limit|continue)=[^&]')
+                and a.response_kind not in ('Status')
+        ) where rv is not null
+        qualify row_number() over (
+            partition by cluster, api_group, resource, namespace order by rv desc, audit_id, source, line) = 1
+        """,
+        params,
+    )
+    found: dict[str, Listed] = {}
+    for *row, address in con.execute(
+        "select cluster, coalesce(api_group, ''), resource, namespace, rv, audit_id, "
+        "concat_ws('\n', import_id, source, line, item) from complete_lists order by all"
+    ).fetchall():
+        found[address] = Listed(*row)
+    if found:
+        for address, namespace, name in con.execute(
+            """
+            select concat_ws('\n', l.import_id, l.source, l.line, l.item), t.namespace, t.name
+            from complete_lists as l join touch as t
+                on t.import_id = l.import_id and t.source = l.source and t.line = l.line and coalesce(t.item, 0) = l.item
+            where t.via = 'item' and t.verb = 'list'
+            """
+        ).fetchall():
+            found[address].names.add((namespace, name))
+    return list(found.values())
+
+
+def absent(key: Key, uid: str | None, last: Event, listed: list[Listed]) -> bool:
+    """Whether a complete list at a later resource version does not have the object."""
+    for one in listed:
+        same = (one.cluster, one.group, one.resource) == (key.cluster, key.group, key.resource)
+        if same and one.namespace in (None, key.namespace) and (key.namespace, key.name) not in one.names:
+            if last.rv is not None and one.rv > last.rv:
+                return True
+    return False
+
+
+def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[tuple[str, str, str | None, str]]:
+    """Objects (group, resource, namespace, name) of which a write had come in but was not answered at the moment."""
+    if when is None:
+        return set()
+    rows = con.execute(
+        """
+        select api_group, resource, namespace, coalesce(name, object_name) from audit
+        where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second
+            and stage <> 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete') and code < 300
+            and coalesce(name, object_name) is not null and not coalesce(dry_run, false)
+            and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
+        """,
+        {"at": when},
+    ).fetchall()
+    return {(r[0] or "", r[1], r[2], r[3]) for r in rows}

@@ -1,0 +1,89 @@
+"""How long a policy is simulated over 10 million events, and how long a lint takes from the start of the process.
+
+    python bench/policy.py AUDIT_LOG... [--events 10000000] [--lake DIR] [--policies DIR]
+
+The events are those of the given log, again and again with other audit ids, users, names and times, until there are
+enough of them. Something a user would do instead is measured in the same run: DuckDB counting the same lake by rule,
+without bytes, levels or stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from auditlens import engine
+from auditlens.importing.run import import_files
+from auditlens.lake import Lake
+from auditlens.lake.snapshot import COMPACTED
+from auditlens.policy import presets
+from auditlens.tables import Audit
+
+PRESETS = ("minimal", "metadata", "forensic", "security", "cost")
+
+
+def make_lake(logs: list[str], path: Path, events: int) -> Lake:
+    """A lake of at least so many events, made of variations of some logs."""
+    lake = Lake(path)
+    import_files(logs, lake)
+    con = engine.connect(lake)
+    base = con.sql("select count(*) from audit").fetchall()[0][0]
+    columns = ", ".join(c.name for c in Audit.stored() if c.type)
+    round_number = 0
+    with lake.staging() as staging:
+        files = []
+        while base * (len(files) + 1) < events:
+            round_number += 1
+            select = f"""
+                select {columns} from (select * replace (
+                    left(audit_id, -4) || '{round_number:04d}' as audit_id,
+                    case when username like '%-load-%' or username like 'user%' then username || '{round_number % 10}'
+                        else username end as username,
+                    name || '-{round_number}' as name,
+                    stage_time + interval ({round_number} * 52) second as stage_time,
+                    received_time + interval ({round_number} * 52) second as received_time
+                ) from audit)
+            """
+            partition = {"cluster": "default", "date": "2026-11-23"}
+            file = staging.write(con, Audit, select, prefix=COMPACTED, partition=partition)
+            files += [file] if file else []
+            print(f"\r{base * (len(files) + 1):,} events", end="", file=sys.stderr)
+        lake.commit(Audit.NAME, files)
+    print(file=sys.stderr)
+    return Lake(path)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("logs", nargs="+")
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--lake", type=Path, help="keep the lake here, or use the one that is here")
+    parser.add_argument("--policies", type=Path, help="policies to lint; default: the presets")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        path = args.lake or Path(scratch) / "lake"
+        lake = Lake(path) if path.is_dir() else make_lake(args.logs, path, args.events)
+        from auditlens.policy import simulate, to_sql
+
+        for name in PRESETS:
+            started = time.monotonic()
+            result = simulate(lake, presets.load_preset(name))
+            seconds = time.monotonic() - started
+            print(f"simulate {name}: {result.now.events:,} events in {seconds:.1f} s")
+        del to_sql
+    slowest = 0.0
+    folder = args.policies or presets.folder()
+    for file in sorted(p for p in Path(folder).iterdir() if p.suffix in (".yaml", ".yml", ".json")):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "auditlens", "policy", "lint", str(file)], capture_output=True, check=False)
+        slowest = max(slowest, time.monotonic() - started)
+    print(f"lint, start included: slowest {slowest:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
