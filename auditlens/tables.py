@@ -353,10 +353,148 @@ class Repeats(Table):
     kept_import_id: str | None = col("The import of the row that is kept; only once that is done does this count.")
 
 
-TABLES: dict[str, type[Table]] = {t.NAME: t for t in (Audit, Touch, Rejects, Repeats, Imports)}
-PRIMARY = ("audit",)  # a record becomes one row of one of these
-DERIVED = ("touch",)
-PUBLIC = ("audit", "touch", "rejects", "imports")  # what users query
+class Klog(Table):
+    """One entry of a component's own log, its continuation lines included."""
+
+    NAME = "klog"
+    TIME = "time"
+    SORT = ("time", "source", "line")
+
+    cluster: str | None = col("As in `audit`.")
+    date: dt.date | None = col("UTC date of `time`.")
+    instance: str | None = col("The host or stream the wrapper names, else the file set.")
+    time: dt.datetime | None = col("When it was logged; year and zone as `time_source` tells.")
+    time_source: str | None = col(
+        "Where the year is from: entry (it says so itself), wrapper, text (a date in a message), created (the file's head), "
+        "name (the file's), mtime (the latest year not after the file's last change)."
+    )
+    severity: str | None = col("I, W, E or F; null where the logger has none.")
+    pid: int | None = col("Process (klog) or thread (glog) id.")
+    file: str | None = col("Source file that logged it, without its directory.")
+    file_line: int | None = col("Line in that file.")
+    logger: str | None = col("Name of the logger (klog 2.110 and later, zap).")
+    verbosity: int | None = col("The -v it was logged at; only JSON logging tells.")
+    message: str | None = col("The message; of free text all its lines.")
+    fields: dict[str, str] | None = col(
+        "Keys and values of structured logging. Null for what has a table of its own: httplog lines, kubectl's requests and bodies."
+    )
+    kind: str | None = col("What it means, by the catalogue; null for what is not in it.")
+    audit_id: str | None = col("Audit id it names.")
+    bytes: int | None = col("Length of the entry in the log, bytes, without what wraps it.")
+    import_id: str | None = col("As in `audit`.")
+    source: str | None = col("File or stream it was read from.")
+    line: int | None = col("Physical line at which it begins, from 1.")
+    item: int | None = col("Position among the records of that line, from 1; null for the first.")
+
+
+class Http(Table):
+    """One request as the apiserver's httplog line tells it (-v=3; -v=2 to 1.10). Logged when the request ends."""
+
+    NAME = "http"
+    TIME = "time"
+    SORT = ("time", "source", "line")
+
+    cluster: str | None = col("As in `audit`.")
+    date: dt.date | None = col("UTC date of `time`.")
+    instance: str | None = col("As in `klog`.")
+    time: dt.datetime | None = col("When the request ended.")
+    verb: str | None = col("GET, LIST, WATCH, POST, PUT, PATCH, APPLY, DELETE, CONNECT; before 1.22 the HTTP method.")
+    uri: str | None = col("Path and query, percent-encoding kept.")
+    code: int | None = col("HTTP status; 0 when nothing was written, null for a hijacked connection.")
+    hijacked: bool | None = col("The connection was taken over (exec, attach, port-forward, proxy).")
+    latency_ms: float | None = col("Milliseconds from receipt to the end; of watches and sessions their life.")
+    user_agent: str | None = col("User-Agent header; can be forged.")
+    client: str | None = col("Program named first in the user agent.")
+    source_ip: str | None = col("Address of the peer.")
+    audit_id: str | None = col("Audit id, cut at 64 characters by the apiserver; 1.22 and later.")
+    content_type: str | None = col("Content type; after 1.36.")
+    apf_pl: str | None = col("Priority level of API priority and fairness.")
+    apf_fs: str | None = col("Flow schema.")
+    apf_iseats: int | None = col("Seats taken at first.")
+    apf_fseats: int | None = col("Seats taken at the end.")
+    apf_additional_latency_ms: float | None = col("Milliseconds the seats were held longer.")
+    apf_execution_ms: float | None = col("Milliseconds of execution, without the queue.")
+    apf_init_latency_ms: float | None = col("Milliseconds until a watch was initialised.")
+    watchlist_init_latency_ms: float | None = col("Milliseconds until a streaming list was initialised.")
+    more: dict[str, str] | None = col("Other fields of the line, such as the latency of slow filters (fl_*).")
+    added_info: str | None = col("What the apiserver added: an error's body, an impersonation.")
+    status_stack: str | None = col("Stack behind a 5xx.")
+    import_id: str | None = col("As in `audit`.")
+    source: str | None = col("As in `klog`.")
+    line: int | None = col("As in `klog`.")
+    item: int | None = col("As in `klog`.")
+
+
+class Trace(Table):
+    """A slow operation's trace: a row for the block (`seq` 0), one for each of its steps and nested spans."""
+
+    NAME = "trace"
+    TIME = "time"
+    SORT = ("time", "source", "line", "seq")
+
+    cluster: str | None = col("As in `audit`.")
+    date: dt.date | None = col("UTC date of `time`.")
+    instance: str | None = col("As in `klog`.")
+    time: dt.datetime | None = col("When the block was logged, which is when it ended.")
+    trace_id: str | None = col("Number of the block, drawn at random for each; null to 1.7.")
+    seq: int | None = col("0 for the block, then its lines in order.")
+    audit_id: str | None = col("Audit id of the request, where the block or one of its spans names it.")
+    name: str | None = col("Name of the block; null when its head was not logged.")
+    step: str | None = col("Name of the step or span; null for the block.")
+    span: bool | None = col("A nested trace, whose `step_ms` contains that of the steps below it.")
+    depth: int | None = col("0 for the block, 1 for its steps, more inside spans.")
+    step_ms: float | None = col("Milliseconds of the step since the one before, or of the whole block or span.")
+    at_ms: float | None = col("Milliseconds since the block began; to 1.18.")
+    step_time: dt.datetime | None = col("Time the line names: of the block and of spans their start, of steps their end.")
+    total_ms: float | None = col("Milliseconds of the whole block.")
+    ended: bool | None = col("Its END was logged, which before 1.19 may be left out.")
+    verb: str | None = col("Verb of the request, where named.")
+    url: str | None = col("Path of the request, where named.")
+    user_agent: str | None = col("User agent of the request, where named.")
+    fields: dict[str, str] | None = col("Fields of the block, step or span.")
+    import_id: str | None = col("As in `audit`.")
+    source: str | None = col("As in `klog`.")
+    line: int | None = col("Line of the entry the block begins in.")
+    item: int | None = col("As in `klog`.")
+
+
+class Kubectl(Table):
+    """One HTTP exchange as a client's debug output (kubectl -v=6 and up) tells it."""
+
+    NAME = "kubectl"
+    TIME = "time"
+    SORT = ("time", "source", "line")
+
+    cluster: str | None = col("As in `audit`.")
+    date: dt.date | None = col("UTC date of `time`.")
+    instance: str | None = col("As in `klog`.")
+    time: dt.datetime | None = col("When the first line of the exchange was logged.")
+    end_time: dt.datetime | None = col("When the last line of it was logged.")
+    pid: int | None = col("Process id of the client.")
+    method: str | None = col("HTTP method.")
+    url: str | None = col("URL, tokens redacted.")
+    status: str | None = col("Status line, such as `404 Not Found`; null when the request failed before one.")
+    code: int | None = col("HTTP status.")
+    milliseconds: float | None = col("Time until the response's headers.")
+    request_headers: dict[str, str] | None = col("Headers sent; credentials are masked by the client or redacted here.")
+    request_body: str | None = col("Body sent, redacted; binary bodies are replaced by length and hash.")
+    response_headers: dict[str, str] | None = col("Headers of the response.")
+    response_body: str | None = col("Body received, redacted.")
+    body_truncated: int | None = col("Characters the client left out of a body.")
+    curl: str | None = col("The curl line the client printed: it has no body and its credentials are masked.")
+    audit_id: str | None = col("Audit-Id of the response; from a client's cache it is another request's.")
+    timings: dict[str, int] | None = col("Milliseconds of name look-up, dial, TLS, server and so on, where printed.")
+    lines: int | None = col("Log entries the exchange was put together from.")
+    import_id: str | None = col("As in `audit`.")
+    source: str | None = col("As in `klog`.")
+    line: int | None = col("As in `klog`.")
+    item: int | None = col("As in `klog`.")
+
+
+TABLES: dict[str, type[Table]] = {t.NAME: t for t in (Audit, Touch, Klog, Http, Trace, Kubectl, Rejects, Repeats, Imports)}
+PRIMARY = ("audit", "klog")  # a record becomes one row of one of these
+DERIVED = ("touch", "http", "trace", "kubectl")
+PUBLIC = ("audit", "touch", "klog", "http", "trace", "kubectl", "rejects", "imports")  # what users query
 
 # What makes two events the same (never bodies, source or line, and never the audit id alone: clients may choose it),
 # and which of equal ones is kept.

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,13 +178,8 @@ def assert_same(found: Tables, expected: Tables, *, only: Iterable[str] = PUBLIC
     for name in only:
         if found[name] == expected[name]:
             continue
-        more, less = list(found[name]), list(expected[name])
-        for row in expected[name]:
-            if row in more:
-                more.remove(row)
-        for row in found[name]:
-            if row in less:
-                less.remove(row)
+        more = list((Counter(found[name]) - Counter(expected[name])).elements())
+        less = list((Counter(expected[name]) - Counter(found[name])).elements())
         pytest.fail(
             f"{name}: {len(found[name])} rows, expected {len(expected[name])}\n"
             + "".join(f"+ {row[:600]}\n" for row in more[:3]) + "".join(f"- {row[:600]}\n" for row in less[:3])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from auditlens.cli import say
 from auditlens.errors import UsageError
+
+SAMPLES = "sample-logs"
+QUESTION = ("who-deleted", "pod/web-1", "-n", "shop")
 
 
 def run(lake: Path | None) -> int:
@@ -17,19 +23,25 @@ def run(lake: Path | None) -> int:
     from auditlens import share
     from auditlens.cli import asking, importing
 
-    if lake is None:
-        with tempfile.TemporaryDirectory(prefix="auditlens-demo-") as directory:
-            return run(Path(directory) / "lake")
-    samples = share.directory("sample-logs")
+    samples = share.directory(SAMPLES)
     previous = Path.cwd()
-    lake = lake.resolve()
-    os.chdir(samples)  # so that the evidence names the files as the README does
-    try:
-        importing.run(["."], lake, None, "auto", "secrets", None, "64MiB", False, None)
-        say("\n$ auditlens ask who-deleted pod/web-1 -n shop\n")
-        return asking.run(["who-deleted", "pod/web-1", "-n", "shop", "--lake", str(lake)])
-    finally:
-        os.chdir(previous)
+    with tempfile.TemporaryDirectory(prefix="auditlens-demo-") as directory:
+        kept = lake.resolve() if lake else Path(directory) / "lake"
+        os.chdir(samples.parent)  # so that the evidence names the files as the README does
+        try:
+            with redirect_stdout(io.StringIO()) as report, redirect_stderr(io.StringIO()):
+                importing.run([f"{SAMPLES}/*/"], kept, None, "auto", "secrets", None, "64MiB", False, None)
+            # the import's own advice is about a lake to keep
+            print(*(line for line in report.getvalue().splitlines() if not line.startswith("next:")), sep="\n", flush=True)
+            say("\n$ auditlens ask " + " ".join(QUESTION) + "\n")
+            status = asking.run([*QUESTION, "--lake", str(kept)])
+        finally:
+            os.chdir(previous)
+    say(
+        f"\nmore of it: auditlens ask --lake {lake}" if lake
+        else f"\nto go on with these logs: auditlens import {shlex.quote(str(samples))}/*/ and then: auditlens ask"
+    )  # fmt: skip
+    return status
 
 
 def dashboard(lake: Path, address: str, port: int) -> int:

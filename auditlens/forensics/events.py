@@ -195,6 +195,29 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
     return last_stages(_event(row, bodies) for row in rows.to_dicts())
 
 
+def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], until: dt.datetime | None = None) -> list[Event]:
+    """Writes that came in and of which the log holds no end, of objects their URL names; `where` is a condition on `t`."""
+    writes = ", ".join(f"'{v}'" for v in WRITES)
+    rows = engine.query(
+        con,
+        f"""
+        select t.cluster, t.api_group, t.resource, t.namespace, t.name, null::varchar as uid, null::bigint as rv, 'ref' as via,
+            t.verb, t.subresource, null::bigint as code, null::varchar as response_kind, coalesce(t.dry_run, false) as dry_run,
+            {_COLUMNS.replace("a.", "t.")}
+        from audit as t
+        where t.stage = 'RequestReceived' and t.verb in ({writes}) and t.name is not null
+            and ($until is null or t.stage_time <= $until) and {where}
+            and not exists (
+                select 1 from audit as c
+                where c.stage <> 'RequestReceived' and c.audit_id = t.audit_id and c.received_time = t.received_time
+                    and c.cluster = t.cluster and c.verb = t.verb)
+        """,
+        {**params, "until": until},
+    )
+    bodies: dict[str, Any] = {}
+    return [_event(row, bodies) for row in rows.to_dicts()]
+
+
 def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:
     group, resource, namespace = row.pop("api_group") or "", row.pop("resource"), row.pop("namespace")
     # objectRef.namespace of a namespace is its own name (formats: requestinfo.go); in a list it is absent

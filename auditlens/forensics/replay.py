@@ -158,7 +158,7 @@ def _absent(event: Event) -> bool:
     return event.reason == "NotFound" and event.via == "ref" and "resourceVersion=0" not in event.uri and event.verb != "create"
 
 
-def _sequence(events: Sequence[Event]) -> list[Event]:
+def sequence(events: Sequence[Event]) -> list[Event]:
     """Events in the order they took effect: those with resource versions by these, in the places they take by time."""
     out = list(events)
     places = [i for i, e in enumerate(out) if e.rv is not None and e.ok and not gone(e)]
@@ -171,7 +171,7 @@ def _sequence(events: Sequence[Event]) -> list[Event]:
 def _replay(life: Life) -> None:
     now: Revision | None = None
     high = -1
-    for event in _sequence(life.events):
+    for event in sequence(life.events):
         if uncertain(event):
             life.maybe.append(event)
             now = Revision(event, DERIVED, now.object, _lost(event)) if now else None
@@ -180,11 +180,12 @@ def _replay(life: Life) -> None:
             if now is not None and now.event.time < event.received and life.ended is None:
                 life.ended = event
         elif event.ok and not (event.subresource in INERT):
-            step = _step(now, event, high)
-            if gone(event) and (life.ended is None or event.order > life.ended.order):
-                life.ended = event
             if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
                 life.deleted = event
+            over = gone(event)
+            if over and (life.ended is None or event.order > life.ended.order):
+                life.ended = event
+            step = None if over and now is not None else _step(now, event, high)
             if step is not None:
                 now = step
                 if event.writes or now.known != EXISTS:

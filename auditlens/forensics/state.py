@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
 from auditlens.forensics import replay, revisions
-from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load
+from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
 from auditlens.forensics.target import Target, target
 from auditlens.forensics.windows import Listed, absent, in_flight, lists
 from auditlens.lake import Lake
@@ -31,6 +31,11 @@ VIRTUAL = (
 VIRTUAL_GROUPS = ("metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io")
 # etcd drops Events an hour after their last write (kube-apiserver --event-ttl), which no log shows.
 EVENTS = "events"
+
+
+# By the moment asked for: answered before it, or shown to be done before it (see windows.in_flight).
+_BY_THEN = """$at is null or time <= $at or (time <= $at + interval 60 second
+    and exists (select 1 from applied as f where f.audit_id = t.audit_id and f.source = t.source and f.line = t.line))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +111,11 @@ def moment(lake: Lake, at: dt.datetime | str | None) -> dt.datetime | None:
 def state_of(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> State:
     """`state` on a connection."""
     answer = State(when)
+    flying = in_flight(con, when)
     events = candidates(con, wanted, when)
     found = [life for _, own in groupby(events, key=lambda e: e.key) for life in _last(replay.lives(own))]
     ends = _ends(con, wanted, when)
     listed = lists(con, wanted, when)
-    flying = in_flight(con, when)
     for life in found:
         known = _known(con, life, answer)
         if known is None or _outlived(life, known, ends, listed, when):
@@ -163,6 +168,7 @@ def _uid(body: dict[str, Any] | None) -> str | None:
 def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> list[Event]:
     """For each object the response that last held it whole, and all that may have changed it since; ordered by key."""
     where, params = wanted.where()
+    con.execute("create temp table if not exists applied (audit_id varchar, source varchar, line bigint)")
     words = {
         "not_objects": _list(NOT_OBJECTS), "whole": _list(WHOLE), "writes": _list(WRITES), "virtual": _list(VIRTUAL),
         "virtual_groups": _list(VIRTUAL_GROUPS),
@@ -176,7 +182,7 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
                     and (subresource is null or subresource in ({words["whole"]})) and verb <> 'deletecollection' as whole
             from touch as t
             where via in ('ref', 'body', 'item') and name is not null and not coalesce(dry_run, false) and verb <> 'watch'
-                and (code < 300 or code in (404, 499, 500, 504)) and ($at is null or time <= $at) and {where}
+                and (code < 300 or code in (404, 499, 500, 504)) and ({_BY_THEN}) and {where}
                 and ({"true" if wanted.resources else f"resource <> '{EVENTS}'"})
                 and not (api_group in ({words["virtual_groups"]}) or resource in ({words["virtual"]}))
                 and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
@@ -217,7 +223,8 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
                 or (t.code >= 300 and t.verb in ({words["writes"]}))
         end
     """
-    events = load(con, sql, params)
+    gone_missing = lost(con, where, {k: v for k, v in params.items() if k != "at"}, when)
+    events = load(con, sql, params) + gone_missing
     return sorted(events, key=lambda e: (e.key.cluster, e.key.group, e.key.resource, e.key.namespace or "", e.key.name, e.order))
 
 

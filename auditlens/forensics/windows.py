@@ -78,18 +78,49 @@ def absent(key: Key, uid: str | None, last: Event, listed: list[Listed]) -> bool
     return False
 
 
+# Groups whose objects share the store's revisions: not Events (often a store of their own), not aggregated APIs.
+_ONE_STORE = """(api_group in ('', 'apps', 'batch', 'autoscaling', 'policy') or api_group like '%.k8s.io')
+    and api_group not like '%metrics.k8s.io' and resource <> 'events'"""
+
+
 def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[tuple[str, str, str | None, str]]:
-    """Objects (group, resource, namespace, name) of which a write had come in but was not answered at the moment."""
+    """Objects (group, resource, namespace, name) of which a write was under way at the moment: done or not, nobody can tell.
+
+    Those that were done by then stay behind in the table `applied` (audit_id, source, line): their revision is not above one that
+    was answered before the moment.
+    """
+    con.execute("create or replace temp table applied (audit_id varchar, source varchar, line bigint)")
     if when is None:
         return set()
-    rows = con.execute(
-        """
-        select api_group, resource, namespace, coalesce(name, object_name) from audit
+    con.execute(
+        f"""
+        create or replace temp table flying as
+        select cluster, api_group, resource, namespace, coalesce(name, object_name) as name, audit_id, source, line,
+            try_cast(object_resource_version as bigint) as rv, {_ONE_STORE} as comparable
+        from audit
         where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second
             and stage <> 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete') and code < 300
             and coalesce(name, object_name) is not null and not coalesce(dry_run, false)
-            and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
+            and coalesce(subresource, '') not in ('token', 'exec', 'attach', 'portforward', 'proxy', 'log')
         """,
         {"at": when},
+    )
+    con.execute(
+        f"""
+        insert into applied
+        select f.audit_id, f.source, f.line from flying as f
+        join (
+            select cluster, max(try_cast(object_resource_version as bigint)) as rv from audit
+            where stage_time <= $at and stage_time > $at - interval 10 minute and stage = 'ResponseComplete' and code < 300
+                and object_resource_version is not null and {_ONE_STORE}
+            group by cluster
+        ) as seen on seen.cluster = f.cluster and f.rv <= seen.rv
+        where f.comparable
+        """,
+        {"at": when},
+    )
+    rows = con.execute(
+        "select api_group, resource, case when resource = 'namespaces' then null else namespace end, name from flying "
+        "anti join applied using (audit_id, source, line)"
     ).fetchall()
     return {(r[0] or "", r[1], r[2], r[3]) for r in rows}

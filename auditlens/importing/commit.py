@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
+
+import duckdb
 
 from auditlens.importing.repeats import find_repeats
 from auditlens.importing.sources import SourceFile
 from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
-from auditlens.lake import Lake, Staging
+from auditlens.lake import Lake, NewFile, Staging
 from auditlens.redact import Redactor
 from auditlens.tables import Audit, Imports, Rejects, Repeats, Touch
 
@@ -64,18 +66,47 @@ def commit_batch(
 ) -> bool:
     """Commit what the writer wrote for these sources, and fill in their reports.
 
-    `transaction` stands for the batch in every table where a source has a running number: one entry in the Delta log
-    instead of one per batch, for ever.
+    The batch is one attempt: its id is new each time, and only the commit of `imports` decides whose attempt counts. What a
+    lost or killed attempt committed to the other tables stays invisible until compaction removes it. `transaction` stands
+    for the sources where they have a running number: one entry in the Delta log instead of one per source, for ever.
 
     Returns False when one of them was committed by somebody else meanwhile: then nothing of the batch is visible.
     """
     for table in (Audit, Touch, Rejects):
         if files := writer.of(table):
-            lake.commit(table.NAME, files, transactions=[transaction or (batch_id, 1)])
-    repeats, duplicates = find_repeats(writer.con, lake.snapshot(), batch_id, staging)
-    if repeats:
-        lake.commit(Repeats.NAME, repeats, transactions=[transaction or (batch_id, 1)])
-    events, touches = writer.counts(Audit), writer.counts(Touch)
+            lake.commit(table.NAME, files)
+    done = [transaction] if transaction else [r.transaction for r in reads]
+    counted = writer.counts(Audit), writer.counts(Touch)
+    while True:  # until no other import finished between the look at the lake and the last commit
+        snapshot = lake.snapshot()
+        if any((lake.transaction(Imports.NAME, app_id) or 0) >= number for app_id, number in done):
+            return False
+        try:
+            repeats, duplicates = find_repeats(writer.con, snapshot, batch_id, staging)
+        except duckdb.IOException:
+            if snapshot.intact():
+                raise
+            continue  # compaction took a file away
+        if repeats:
+            lake.commit(Repeats.NAME, repeats)
+        imports = _imports(writer, batch_id, reads, counted, duplicates, redactor)
+        if lake.commit(Imports.NAME, imports, transactions=done, at=snapshot.versions.get(Imports.NAME, 0)):
+            return True
+
+
+_Counted = dict[str, tuple[int, int | None, int | None]]  # per import id: rows, first and last time
+
+
+def _imports(
+    writer: Writer,
+    batch_id: str,
+    reads: Sequence[Read],
+    counted: tuple[_Counted, _Counted],
+    duplicates: Mapping[str, int],
+    redactor: Redactor,
+) -> list[NewFile]:
+    """The reports filled in, and the file of their rows in `imports`."""
+    events, touches = counted
     rows = []
     for read in reads:
         import_id, report = read.source.import_id, read.report
@@ -86,8 +117,7 @@ def commit_batch(
         report.derived = {Touch.NAME: touches.get(import_id, (0, None, None))[0]}
         rows.append(_imports_row(read, batch_id, first, last, redactor))
     writer.write_rows(Imports, rows)
-    done = [transaction] if transaction else [r.transaction for r in reads]
-    return lake.commit(Imports.NAME, writer.of(Imports), transactions=done)
+    return writer.of(Imports)[-1:]
 
 
 def _imports_row(read: Read, batch_id: str, first: int | None, last: int | None, redactor: Redactor) -> dict[str, Any]:

@@ -14,22 +14,26 @@ from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
 if TYPE_CHECKING:
     import duckdb
 
+_KEPT = "struct_pack(kept_import_id := import_id, kept_source := source, kept_line := line, kept_item := item)"
 _COLUMNS = tuple(dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "import_id", "source", "line", "item")))
 
 
 def find_repeats(
     con: duckdb.DuckDBPyConnection, snapshot: Snapshot, batch_id: str, staging: Staging
 ) -> tuple[list[NewFile], dict[str, int]]:
-    """Compare the committed files of a batch in `audit` with everything else in the lake.
+    """Compare the committed files of a batch in `audit` with one another and with those of all finished imports.
 
     Returns the files of `repeats` to commit and, per import id, how many of its events the lake held already (or twice in
-    the source itself). Files of a batch that is not finished are compared too: of two importers that race, the one that
-    looks last sees the other.
+    the sources themselves). Imports that are not finished do not count: whichever finishes later looks again.
     """
-    committed = snapshot.committed[Audit.NAME]
-    mine = [f for f in committed if f.prefix == batch_id]
-    con.execute("create or replace temp table repeat as select * from (" + Repeats.empty_select() + ")")
-    seen = [f for f in committed if f.prefix != batch_id]
+    mine = [f for f in snapshot.committed[Audit.NAME] if f.prefix == batch_id]
+    if not mine:
+        return [], {}
+    con.execute(
+        "create or replace temp table repeat as select *, null::varchar as kept_source, null::bigint as kept_line, "
+        "null::bigint as kept_item from (" + Repeats.empty_select() + ")"
+    )
+    seen = snapshot.files(Audit.NAME)
     for file in mine:
         low, high = file.min_time, file.max_time
         if low is None:  # only events cut before their times: compare with the whole day they were given
@@ -41,12 +45,15 @@ def find_repeats(
     counted = con.execute(
         f"""
         with own as (select distinct import_id from read_parquet({_list(mine)}))
+        -- of what was there and what is new the new one is the duplicate, whichever is kept
         select import_id, count(*) from (
-            -- whichever side loses, the new one is the repeat
-            select case when import_id in (from own) then import_id else kept_import_id end as import_id from repeat
+            select import_id, source, line, item from repeat where import_id in (from own)
+            union
+            select kept_import_id, kept_source, kept_line, kept_item from repeat
+            where kept_import_id in (from own) and import_id not in (from own)
         ) group by 1
         """
-    ).fetchall() if mine else []
+    ).fetchall()
     if not counted:
         return [], {}
     files = []
@@ -78,23 +85,25 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         with mine as ({mine}), theirs as ({theirs}),
         twice as (select {key} from mine group by all having count(*) > 1),
         shared as (select {key} from theirs semi join mine using ({key})),
-        cut as (select audit_id, stage from mine where partial union select audit_id, stage from theirs where partial)
-        select *, true as own from mine
-            where ({key}) in (select ({key}) from twice union all select ({key}) from shared)
-                or (audit_id, stage) in (select (audit_id, stage) from cut)
-        union all
-        select *, false from theirs
-            where ({key}) in (select ({key}) from shared) or (audit_id, stage) in (select (audit_id, stage) from cut)
+        -- what was cut may lack any of these: it meets what has its audit id, or stands where it stood
+        cut as (select audit_id, source, line from (from mine union all from theirs) where partial),
+        near as (
+            select *, ({key}) in (select ({key}) from shared) as equal,
+                partial or audit_id in (select audit_id from cut)
+                or (source, line) in (select (source, line) from cut where audit_id is null) as torn
+            from (select *, true as own from mine union all select *, false from theirs)
+        )
+        select * exclude (equal, torn) from near
+            where equal or torn or (own and ({key}) in (select ({key}) from twice))
         """
     )
     if not con.execute("select count(*) from met").fetchall()[0][0]:
         return
-    names = ", ".join(c.name for c in Repeats.columns())
     con.execute(
         f"""
-        insert into repeat select {names} from (
-            select *, first_value(import_id) over same as kept_import_id, row_number() over same as rank,
-                bool_or(own) over (partition by {", ".join(IDENTITY)}) as new
+        insert into repeat by name select cluster, date, import_id, source, line, item, kept.* from (
+            select *, row_number() over same as rank, bool_or(own) over (partition by {", ".join(IDENTITY)}) as new,
+                first_value({_KEPT}) over same as kept
             from met window same as (partition by {", ".join(IDENTITY)} order by {", ".join(RICHEST_FIRST)})
         ) where rank > 1 and new
         """
@@ -105,9 +114,10 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         f"""
         insert into repeat by name
         select distinct on (p.import_id, p.source, p.line, p.item)
-            p.cluster, p.date, p.import_id, p.source, p.line, p.item, f.import_id as kept_import_id
-        from met p join met f on p.cluster = f.cluster and p.audit_id = f.audit_id and not f.partial
-        where p.partial and (p.own or f.own) and {agree}
+            p.cluster, p.date, p.import_id, p.source, p.line, p.item, f.kept.*
+        from met p join (select *, {_KEPT} as kept from met where not partial) f
+            on p.cluster = f.cluster and (p.audit_id = f.audit_id or p.audit_id is null and p.source = f.source and p.line = f.line)
+        where p.partial and (p.own or f.own) and (p.level = f.level or p.level is null) and {agree}
         """
     )
 

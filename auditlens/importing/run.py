@@ -191,7 +191,7 @@ class _Run:
         """Read, write, commit. None when another process was first with one of them: then nothing of it is visible."""
         if not reads:
             return []
-        batch_id = hashlib.sha256("\0".join(r.source.import_id for r in reads).encode()).hexdigest()[:16]
+        batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             writer = Writer(self._connection(staging), staging, batch_id, self.redactor)
             for read in reads:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,12 +92,13 @@ class SegmentImporter:
         report = SourceReport(source.name, bytes=size)
         read = Read(source, report, sha256=sha256)
         transaction = (f"webhook:{self.sink}", number)
+        batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             directory = str(staging.dir).replace("'", "''")
             self.con.execute(f"set temp_directory = '{directory}'")
             if suspect:
                 bodies = self._tried(bodies, source, staging)
-            writer = Writer(self.con, staging, source.import_id, self.redactor)
+            writer = Writer(self.con, staging, batch_id, self.redactor)
             items = _Items(source)
             for owner, piece in items.pieces_of(bodies):
                 writer.add(owner, piece)
@@ -104,7 +106,7 @@ class SegmentImporter:
                     writer.flush()
             writer.flush()
             report.lines = report.records = items.number
-            if commit_batch(self.lake, writer, staging, source.import_id, [read], self.redactor, transaction=transaction):
+            if commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=transaction):
                 return report
         if source.import_id not in self.lake.snapshot().imports:
             raise LakeError(

@@ -112,7 +112,7 @@ def clean(lake: Lake) -> int:
     limit = time.time() - _ABANDONED.total_seconds()
     snapshot = lake.snapshot()
     for name, files in snapshot.committed.items():
-        dead = [f for f in files if not f.compacted and f.prefix not in snapshot.batches and _older(f.file, limit)]
+        dead = [f for f in files if not f.rewritten and f.prefix not in snapshot.batches and _older(f.file, limit)]
         if dead:
             lake.commit(name, [], remove=dead)
     removed = sum(len(lake.vacuum(name)) for name in TABLES)

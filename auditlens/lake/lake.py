@@ -76,20 +76,24 @@ class Lake:
         remove: Sequence[DataFile] = (),
         transactions: Iterable[tuple[str, int]] = (),
         rearrange: bool = False,
+        at: int | None = None,
     ) -> bool:
         """Add and remove files of a table in one commit, at most once per application transaction.
 
-        Returns False when the table holds one of the transactions already, or when a file to be removed is gone (somebody
-        else rearranged it): then nothing was committed. `rearrange` says that no row changes.
+        Returns False when the table holds one of the transactions already, when a file to be removed is gone (somebody
+        else rearranged it), or when the table is not at version `at` any more: then nothing was committed. `rearrange` says
+        that no row changes.
         """
         from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
         from deltalake.transaction import CommitProperties, Transaction
 
         add, wanted = list(add), list(transactions)
-        properties = CommitProperties(app_transactions=[Transaction(a, v) for a, v in wanted])
+        properties = CommitProperties(
+            app_transactions=[Transaction(a, v) for a, v in wanted], max_commit_retries=None if at is None else 0
+        )
         for attempt in range(_ATTEMPTS):
             handle = self._open(table) or self._create(table)
-            if any((handle.transaction_version(a) or 0) >= v for a, v in wanted):
+            if any((handle.transaction_version(a) or 0) >= v for a, v in wanted) or at not in (None, handle.version()):
                 return False
             if remove and not {f.path for f in remove} <= set(_column(handle, "path")):
                 return False

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from auditlens.tables import Table
 
-COMPACTED = "compact"  # the file-name prefix of what compaction wrote; other files carry their batch's id
+# File-name prefixes of what was rewritten, all of it rows of finished imports; other files carry their batch's id.
+COMPACTED = "compact"  # a day, sorted, without repeats
+FOLDED = "fold"  # small files merged as they were: compaction still has its work to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,18 @@ class DataFile:
 
     @property
     def prefix(self) -> str:
-        """The id of the batch that wrote it, or `compact`."""
+        """The id of the batch that wrote it, `compact` or `fold`."""
         return self.file.name.split("-", 1)[0]
 
     @property
     def compacted(self) -> bool:
-        """Whether a rewrite wrote it: its rows are of finished imports."""
+        """Whether compaction wrote it."""
         return self.prefix == COMPACTED
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether it was made of other files: its rows are of finished imports."""
+        return self.prefix in (COMPACTED, FOLDED)
 
     @property
     def fingerprint(self) -> str:
@@ -71,7 +78,7 @@ class Snapshot:
         found = [
             f
             for f in self.committed.get(table, [])
-            if (f.compacted or f.prefix in self.batches) and f.overlaps(since, until)
+            if (f.rewritten or f.prefix in self.batches) and f.overlaps(since, until)
         ]
         return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))
 

@@ -24,7 +24,7 @@ from auditlens.sink import wal
 _POLL = 0.05  # seconds between looks for a sealed segment
 _FOLD = 10.0  # seconds between folds
 _PAUSE = 2.0  # seconds after a failure
-_NICE = 10  # acknowledging comes first: a burst is written down now and drained after
+_NICE = 4  # half the weight: acknowledging comes first: a burst is written down now and drained after
 _TRIES = 3  # failures of a segment before its bodies are tried one by one
 
 

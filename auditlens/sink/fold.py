@@ -15,14 +15,14 @@ from collections.abc import Iterator
 import duckdb
 
 from auditlens.lake import DataFile, Lake
-from auditlens.lake.snapshot import COMPACTED
+from auditlens.lake.snapshot import FOLDED, file_list
 from auditlens.tables import TABLES, Table
 
 FAN = 24  # files of one class that become one
 _BASE = 8
 _LARGEST = 1 << 30  # bytes: a larger file is the compaction's, which sorts whole days
 _MEMORY = "150MB"
-_GRACE = 600.0  # seconds a reader may go on with the files of an older snapshot
+_GRACE = 60.0  # seconds a reader may take to open the files of its snapshot
 
 
 class Folder:
@@ -95,11 +95,10 @@ def _class(rows: int) -> int:
 
 def _merge(lake: Lake, con: duckdb.DuckDBPyConnection, table: type[Table], files: list[DataFile]) -> bool:
     partition = dict(zip(table.PARTITIONED_BY, (files[0].cluster, files[0].date), strict=False))
-    names = ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files)
     columns = ", ".join(c.name for c in table.stored())
     with lake.staging() as staging:
-        select = f"select {columns} from read_parquet([{names}], hive_partitioning = false)"
-        merged = staging.write(con, table, select, prefix=COMPACTED, partition=partition)
+        select = f"select {columns} from read_parquet({file_list(files)}, hive_partitioning = false)"
+        merged = staging.write(con, table, select, prefix=FOLDED, partition=partition)
         assert merged is not None
         assert merged.rows == sum(f.rows for f in files)
         return lake.commit(table.NAME, [merged], remove=files, rearrange=True)

@@ -1,0 +1,57 @@
+# Everything a contributor runs. `make help` lists it; nothing is needed but make and Python 3.11 or newer.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+PYTEST := $(BIN)/python -m pytest
+
+# uv where it is installed, else venv and pip
+INSTALL = $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow bench docs golden clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
+
+demo: $(VENV)/.demo ## import sample-logs/ and answer who deleted a pod
+	@$(BIN)/auditlens demo
+
+test: $(VENV)/.test ## the tests, on all cores, without those marked slow or browser
+	$(PYTEST) -n auto -m "not slow and not browser"
+
+check: $(VENV)/.test ## what must pass before a commit: style, types, floors, docs, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+	$(MAKE) --no-print-directory test
+
+slow: $(VENV)/.test ## the tests that take minutes: kills, races, packaging, browsers
+	$(PYTEST) -m "slow or browser"
+
+bench: $(VENV)/.test ## the benchmarks; BENCH="bench/import.py" for one; writes docs/speed.md
+	$(BIN)/python docs/generate.py --bench $(BENCH)
+
+docs: $(VENV)/.test ## rewrite what is generated: README's blocks and table, docs/tables.md, docs/questions.md
+	$(BIN)/python docs/generate.py
+
+golden: $(VENV)/.test ## rewrite the expected answers under tests/; read the diff
+	GOLDEN=1 $(PYTEST) -n auto -m "not slow and not browser" -k golden
+
+clean: ## remove the environment, caches and build products
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "auditlens needs Python 3.11 or newer; none was found (make PYTHON=/path/to/python3)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.demo

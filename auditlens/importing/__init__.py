@@ -1,0 +1,1 @@
+"""Files become committed rows of the lake: sources, batches, the SQL of a batch, and the commit."""
