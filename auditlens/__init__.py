@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from auditlens.errors import AuditlensError
     from auditlens.importing.run import import_files
     from auditlens.lake import Lake
-    from auditlens.question import answer, ask, questions
+    from auditlens.question import answer, ask
 
 __all__ = ["AuditlensError", "Lake", "answer", "ask", "import_files", "sql"]
 

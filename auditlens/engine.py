@@ -58,7 +58,11 @@ def connect(
 
 
 def with_snapshot(
-    lake: Lake, run: Callable[[duckdb.DuckDBPyConnection], T], *, since: dt.datetime | None = None, until: dt.datetime | None = None
+    lake: Lake,
+    run: Callable[[duckdb.DuckDBPyConnection], T],
+    *,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
 ) -> T:
     """Run something on a connection; again on a new snapshot when compaction or retention removed a file under it."""
     for attempt in range(_ATTEMPTS):
@@ -125,7 +129,8 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], *
     if timer:
         timer.start()
     try:
-        return con.sql(sql, params=dict(params)).pl()
+        frame: pl.DataFrame = con.sql(sql, params=dict(params)).pl()
+        return frame
     except duckdb.InterruptException:
         raise QueryError(f"stopped after {timeout:g} s; narrow the query, or give it more time with --timeout") from None
     except duckdb.Error as e:
@@ -153,6 +158,7 @@ def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFr
         raise QueryError(str(e)) from e
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError("only one SELECT statement is run here; see `auditlens sql --help` for the tables")
+
     def run(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         snapshot = lake.snapshot()
         allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]

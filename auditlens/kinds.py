@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
-
-
 Maturity = Literal["alpha", "beta", "GA"]
 
 _VERSION = re.compile(r"v[0-9]+(?:(alpha|beta)[0-9]+)?")

@@ -97,7 +97,7 @@ def _shown(frame: pl.DataFrame, show: Sequence[str]) -> pl.DataFrame:
     if not show:
         return frame
     made = {
-        "evidence": pl.format("{}:{}", "source", "line") if "line" in frame.columns else None,
+        "evidence": pl.format("{}:{}", "source", "line") if "line" in frame.columns else pl.lit(None),
         "object": pl.concat_str(
             [pl.col(c) for c in ("resource", "namespace", "name") if c in frame.columns], separator="/", ignore_nulls=True
         ),

@@ -157,7 +157,7 @@ def _logged(entry: Any) -> Logged:
     if odd := set(logged.stages) - {"RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"}:
         raise ValueError(f"logged: there is no stage {', '.join(sorted(odd))}")
     if odd := {c for c in logged.codes if not re.fullmatch("[1-5]([0-9]{2}|xx)", c)}:
-        raise ValueError(f"logged: {', '.join(sorted(odd))} is no HTTP status; write 403 or \"4xx\"")
+        raise ValueError(f'logged: {", ".join(sorted(odd))} is no HTTP status; write 403 or "4xx"')
     return logged
 
 

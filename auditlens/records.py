@@ -14,7 +14,7 @@ class Chunk:
     head in `data` and its true size in `cut_from`; the rest of it was skipped, never held in memory.
     """
 
-    data: bytes | memoryview  # Reader takes bytes only
+    data: bytes | memoryview
     first_line: int  # 1-based number of the first line
     offset: int  # byte offset of `data` in the decompressed source
     cut_from: int | None = None  # bytes of the whole line, when `data` is only its head

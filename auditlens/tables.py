@@ -132,9 +132,7 @@ class Audit(Table):
     user_extra: dict[str, list[str]] | None = col("Further facts of the authenticator, such as credential ids.", "e.user.extra")
     impersonated_username: str | None = col("Whom the user acted as.", "e.impersonatedUser.username")
     impersonated_uid: str | None = col("Uid acted as.", "e.impersonatedUser.uid")
-    impersonated_groups: list[str] | None = col(
-        "Groups acted as.", 'e.impersonatedUser."groups"', wire="impersonatedUser.groups"
-    )
+    impersonated_groups: list[str] | None = col("Groups acted as.", 'e.impersonatedUser."groups"', wire="impersonatedUser.groups")
     impersonated_extra: dict[str, list[str]] | None = col("Extra acted as.", "e.impersonatedUser.extra")
     source_ips: list[str] | None = col("Claimed client first, real peer last; all but the last can be forged.", "e.sourceIPs")
     user_agent: str | None = col("User-Agent header, cut at 1,024 bytes by the apiserver; can be forged.", "e.userAgent")
@@ -186,7 +184,7 @@ class Audit(Table):
     authorizer: str | None = col(
         "Which authorizer decided: rbac, node, abac, webhook, privileged_group or always_allow, as far as the reason tells.",
         "authorizer(r.decision, e.annotations['authorization.k8s.io/reason'], e.user.username, "
-        "coalesce(e.impersonatedUser.\"groups\", e.user.\"groups\"))",
+        'coalesce(e.impersonatedUser."groups", e.user."groups"))',
     )
     binding: str | None = col(
         "RBAC binding that allowed it: ClusterRoleBinding/NAME or RoleBinding/NAMESPACE/NAME.",
@@ -219,9 +217,7 @@ class Audit(Table):
     owner_kind: str | None = col("Kind of the controlling owner of the object as answered.", "o.kind")
     owner_name: str | None = col("Name of that owner.", "o.name")
     owner_uid: str | None = col("Uid of that owner.", "o.uid")
-    replicas: int | None = col(
-        "spec.replicas as answered, else as asked.", "coalesce(s.spec.replicas, q.spec.replicas)"
-    )
+    replicas: int | None = col("spec.replicas as answered, else as asked.", "coalesce(s.spec.replicas, q.spec.replicas)")
     annotations: dict[str, str] | None = col("Audit annotations.", "e.annotations")
     authentication_metadata: str | None = col("Constrained impersonation facts (1.35+), JSON.", "e.authenticationMetadata")
     extra: str | None = col("Fields this version does not know, JSON.", "r.extra")

@@ -28,16 +28,17 @@ def parse_time(text: str, *, now: dt.datetime, end: dt.datetime | None) -> dt.da
     relative = _RELATIVE.fullmatch(word)
     if relative:
         delta = sum(
-            (dt.timedelta(**{_UNITS[u.lower()]: int(n)}) for n, u in re.findall(r"(\d+)([smhdw])", relative["parts"], re.IGNORECASE)),
+            (
+                dt.timedelta(**{_UNITS[u.lower()]: int(n)})
+                for n, u in re.findall(r"(\d+)([smhdw])", relative["parts"], re.IGNORECASE)
+            ),
             dt.timedelta(),
         )
         return (_end(end, text) if (relative["from"] or "").lower() == "end" else now) - delta
     try:
         moment = dt.datetime.fromisoformat(word)
     except ValueError:
-        raise UsageError(
-            f"time {text!r}: use RFC 3339 (2026-11-23T14:05:00Z), a date (2026-11-23), or 2h, 7d, end-2h"
-        ) from None
+        raise UsageError(f"time {text!r}: use RFC 3339 (2026-11-23T14:05:00Z), a date (2026-11-23), or 2h, 7d, end-2h") from None
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 

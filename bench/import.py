@@ -46,7 +46,7 @@ copy (
 POLARS = "import sys, polars as pl; pl.scan_ndjson(sys.argv[1], infer_schema_length=10000).sink_parquet(sys.argv[2])"
 CHDB = (
     "import sys, chdb; chdb.query(f\"select * from file('{sys.argv[1]}', JSONEachRow) into outfile '{sys.argv[2]}' "
-    "truncate format Parquet\")"
+    'truncate format Parquet")'
 )
 
 

@@ -24,9 +24,7 @@ app = typer.Typer(
 lake_app = typer.Typer(help="Look after the lake: info, compact, retain, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lake_app, name="lake")
 
-LakePath = Annotated[
-    Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)
-]
+LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
 LAKE = Path("lake")
 
@@ -53,7 +51,9 @@ def import_(
     format: Annotated[str, typer.Option(help="auto, or audit, klog, kubectl.")] = "auto",
     redact: Annotated[str, typer.Option(help="secrets: keyed hashes for Secret values and tokens; none: keep them.")] = "secrets",
     redact_key: Annotated[Path | None, typer.Option(help="File with the redaction key; default: one of your own.")] = None,
-    max_line: Annotated[str, typer.Option(help="Longest line read whole; a longer one keeps what stands before its bodies.")] = "64MiB",
+    max_line: Annotated[
+        str, typer.Option(help="Longest line read whole; a longer one keeps what stands before its bodies.")
+    ] = "64MiB",
     strict: Annotated[bool, typer.Option("--strict", help="Fail when anything was rejected.")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="json: the counts as one object.")] = None,
 ) -> int:
@@ -73,7 +73,9 @@ def ask(ctx: typer.Context) -> int:
 
 @app.command()
 def sql(
-    statement: Annotated[str, typer.Argument(help="One SELECT over the tables audit, touch, rejects, imports; - reads it from stdin.")],
+    statement: Annotated[
+        str, typer.Argument(help="One SELECT over the tables audit, touch, rejects, imports; - reads it from stdin.")
+    ],
     lake: LakePath = LAKE,
     output: Output = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which it is stopped.")] = 60.0,

@@ -22,45 +22,50 @@ if TYPE_CHECKING:
 _SHORT = {"namespace": "-n", "output": "-o"}
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse, with our errors and the nearest flag for one that does not exist."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        known, unknown = self.parse_known_args(args, namespace)
+    def parse_strictly(self, args: Sequence[str]) -> dict[str, Any]:
+        """The values of the flags; raises UsageError for one that does not exist."""
+        known, unknown = self.parse_known_args(args)
         if unknown:
             flags = [f for a in self._actions for f in a.option_strings]
             near = difflib.get_close_matches(unknown[0].split("=")[0], flags, 1, 0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; see `{self.prog} --help`"
             raise UsageError(f"{unknown[0]} is not understood here{hint}")
-        return known
+        return vars(known)
 
 
 def run(args: Sequence[str]) -> int:
     """Answer, list the questions, or show help."""
     from auditlens import question
 
-    name = next((a for i, a in enumerate(args) if not a.startswith("-") and not (i and args[i - 1] in ("--lake", "-o", "--output"))), None)
+    name = next(
+        (a for i, a in enumerate(args) if not a.startswith("-") and not (i and args[i - 1] in ("--lake", "-o", "--output"))), None
+    )
     if name is None:
         return _list(args)
     asked = question.find(name)
     rest = list(args)
     rest.remove(name)
-    options = vars(parser(asked).parse_args(rest))
+    options = parser(asked).parse_strictly(rest)
     lake, output, wide, timeout = (options.pop(k) for k in ("lake", "output", "wide", "timeout"))
     address = options.pop("object", None)
-    result = question.answer(str(lake), name, object=address, timeout=timeout, **{k: v for k, v in options.items() if v is not None})
+    result = question.answer(
+        str(lake), name, object=address, timeout=timeout, **{k: v for k, v in options.items() if v is not None}
+    )
     show(result.frame, output, () if wide else asked.show)
     for note in result.notes:
         say(note)
     return ExitCode.OK
 
 
-def parser(question: Question) -> argparse.ArgumentParser:
+def parser(question: Question) -> Parser:
     """The flags of a question."""
-    made = _Parser(
+    made = Parser(
         prog=f"auditlens ask {question.name}",
         description=f"{question.title}.",
         epilog=f"To be complete, the answer needs in the log: {' '.join(question.needs.split())}",
@@ -74,7 +79,9 @@ def parser(question: Question) -> argparse.ArgumentParser:
         if param.type == "boolean":
             made.add_argument(*flags, dest=param.name, action="store_true", default=None, help=doc)
         else:
-            made.add_argument(*flags, dest=param.name, metavar=param.type.upper(), type=int if param.type == "integer" else str, help=doc)
+            made.add_argument(
+                *flags, dest=param.name, metavar=param.type.upper(), type=int if param.type == "integer" else str, help=doc
+            )
     made.add_argument("--lake", type=Path, default=Path(os.environ.get("AUDITLENS_LAKE", "lake")), help="directory of the lake")
     made.add_argument("--output", "-o", help="table, csv, json, jsonl, md or parquet")
     made.add_argument("--wide", action="store_true", help="every column in the table, not only the main ones")
@@ -87,15 +94,15 @@ def _list(args: Sequence[str]) -> int:
 
     from auditlens.question import questions
 
-    options = _Parser(prog="auditlens ask", add_help=False)
+    options = Parser(prog="auditlens ask", add_help=False)
     options.add_argument("--lake")
     options.add_argument("--output", "-o")
     options.add_argument("--help", "-h", action="store_true")
-    given = options.parse_args(args)
-    if given.help:
+    given = options.parse_strictly(args)
+    if given["help"]:
         say("usage: auditlens ask QUESTION [KIND/NAME] [flags]\nThe flags of a question: auditlens ask QUESTION --help\n")
     asked = questions().values()
-    show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given.output)
+    show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given["output"])
     return ExitCode.OK
 
 

@@ -22,6 +22,8 @@ def run(lake: Path | None) -> int:
     """Import the sample logs and print who deleted a pod."""
     from auditlens import share
     from auditlens.cli import asking, importing
+    from auditlens.engine import sql
+    from auditlens.lake import Lake
 
     samples = share.directory(SAMPLES)
     previous = Path.cwd()
@@ -33,6 +35,8 @@ def run(lake: Path | None) -> int:
                 importing.run([f"{SAMPLES}/*/"], kept, None, "auto", "secrets", None, "64MiB", False, None)
             # the import's own advice is about a lake to keep
             print(*(line for line in report.getvalue().splitlines() if not line.startswith("next:")), sep="\n", flush=True)
+            for reason, records in sql(Lake(kept), "select reason, count(*) from rejects group by all order by all").iter_rows():
+                say(f"rejected: {records} times {reason}")
             say("\n$ auditlens ask " + " ".join(QUESTION) + "\n")
             status = asking.run([*QUESTION, "--lake", str(kept)])
         finally:

@@ -55,7 +55,9 @@ def run(
         _tell(report, counts, lake)
     failed = counts["rejects"] or any(s.error for s in report.sources)
     if counts["rejects"]:
-        say(f"{counts['rejects']:,} records were rejected; see them with: auditlens sql 'select source, line, reason from rejects'")
+        say(
+            f"{counts['rejects']:,} records were rejected; see them with: auditlens sql 'select source, line, reason from rejects'"
+        )
     return ExitCode.REJECTS if strict and failed else ExitCode.OK
 
 
@@ -140,7 +142,12 @@ class _Bar:
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
         self._progress = Progress(
-            BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
         )
         self._task = self._progress.add_task("", total=total or None)
 

@@ -87,7 +87,7 @@ def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[t
     """Objects (group, resource, namespace, name) of which a write was under way at the moment: done or not, nobody can tell.
 
     Those that were done by then stay behind in the table `applied` (audit_id, source, line): their revision is not above one that
-    was answered before the moment.
+    was answered before the moment. So do those that were nearer to their answer than to their coming in, which is only likely.
     """
     con.execute("create or replace temp table applied (audit_id varchar, source varchar, line bigint)")
     if when is None:
@@ -96,6 +96,8 @@ def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[t
         f"""
         create or replace temp table flying as
         select cluster, api_group, resource, namespace, coalesce(name, object_name) as name, audit_id, source, line,
+            -- nearer to its answer than to its coming in
+            $at - received_time >= stage_time - $at as likely,
             try_cast(object_resource_version as bigint) as rv, {_ONE_STORE} as comparable
         from audit
         where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second
@@ -123,4 +125,8 @@ def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[t
         "select api_group, resource, case when resource = 'namespaces' then null else namespace end, name from flying "
         "anti join applied using (audit_id, source, line)"
     ).fetchall()
+    con.execute(
+        "insert into applied select audit_id, source, line from flying anti join applied using (audit_id, source, line) "
+        "where likely"
+    )
     return {(r[0] or "", r[1], r[2], r[3]) for r in rows}

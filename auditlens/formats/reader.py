@@ -49,7 +49,7 @@ class Reader:
 
     def feed(self, chunk: Chunk) -> Iterator[Record | Reject]:
         """The records and rejects that are complete with this chunk."""
-        data, end = chunk.data, len(chunk.data)
+        data, end = bytes(chunk.data), len(chunk.data)
         number, pos = chunk.first_line, 0
         root, counts, out = self._root, self.counts, self._out
         mark = 3 if chunk.offset == 0 and data.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark

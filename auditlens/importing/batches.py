@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class SourceReader:
             if plain is not None:
                 yield plain
             else:
-                yield from self._collect(self._reader.feed(replace(chunk, data=bytes(chunk.data))))
+                yield from self._collect(self._reader.feed(chunk))
         yield from self._collect(self._reader.close())
 
     def _plain_piece(self, chunk: Chunk) -> Piece | None:

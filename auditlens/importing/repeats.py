@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from auditlens.importing.sources import STDIN
 from auditlens.lake import DataFile, NewFile, Snapshot, Staging
 from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
 
@@ -56,14 +57,14 @@ def find_repeats(
     ).fetchall()
     if not counted:
         return [], {}
-    files = []
+    files: list[NewFile] = []
     for cluster, date in con.execute("select distinct cluster, date::varchar from repeat order by all").fetchall():
         select = (
             "select distinct " + ", ".join(c.name for c in Repeats.stored()) + " from repeat "
             f"where cluster = '{cluster}' and date is not distinct from {_date(date)} order by all"
         )
-        file = staging.write(con, Repeats, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
-        files += [file] if file else []
+        new = staging.write(con, Repeats, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
+        files += [new] if new else []
     return files, dict(counted)
 
 
@@ -77,24 +78,23 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         else ""
     )
     theirs = read.format(c=columns, f=_list(others)) + window if others else f"select {columns} from ({mine}) where false"
-    # First by three cheap columns, the full identity only where those meet.
-    key = "audit_id, stage, stage_time"
+    # First by a number made of three columns, the full identity only where those meet.
+    key = "hash(audit_id, stage, stage_time) as key"
     con.execute(
         f"""
         create or replace temp table met as
-        with mine as ({mine}), theirs as ({theirs}),
-        twice as (select {key} from mine group by all having count(*) > 1),
-        shared as (select {key} from theirs semi join mine using ({key})),
+        with mine as (select *, {key} from ({mine})), theirs as (select *, {key} from ({theirs})),
+        twice as (select key from mine group by key having count(*) > 1),
+        shared as (select key from theirs semi join mine using (key)),
         -- what was cut may lack any of these: it meets what has its audit id, or stands where it stood
         cut as (select audit_id, source, line from (from mine union all from theirs) where partial),
         near as (
-            select *, ({key}) in (select ({key}) from shared) as equal,
+            select *, key in (from shared) or (own and key in (from twice)) as equal,
                 partial or audit_id in (select audit_id from cut)
                 or (source, line) in (select (source, line) from cut where audit_id is null) as torn
             from (select *, true as own from mine union all select *, false from theirs)
         )
-        select * exclude (equal, torn) from near
-            where equal or torn or (own and ({key}) in (select ({key}) from twice))
+        select * exclude (key, equal, torn) from near where equal or torn
         """
     )
     if not con.execute("select count(*) from met").fetchall()[0][0]:
@@ -116,8 +116,11 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         select distinct on (p.import_id, p.source, p.line, p.item)
             p.cluster, p.date, p.import_id, p.source, p.line, p.item, f.kept.*
         from met p join (select *, {_KEPT} as kept from met where not partial) f
-            on p.cluster = f.cluster and (p.audit_id = f.audit_id or p.audit_id is null and p.source = f.source and p.line = f.line)
-        where p.partial and (p.own or f.own) and (p.level = f.level or p.level is null) and {agree}
+            on p.cluster = f.cluster and (
+                p.audit_id = f.audit_id
+                or p.audit_id is null and p.level = f.level and p.source = f.source and p.line = f.line and p.source <> '{STDIN}'
+            )
+        where p.partial and (p.own or f.own) and {agree}
         """
     )
 

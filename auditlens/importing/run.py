@@ -197,7 +197,7 @@ class _Run:
             for read in reads:
                 self._read(read, writer)
                 if before := known.find(read.sha256):  # known only now: then it is alone in its batch
-                    return [_imported_before(read.file.name, before)]
+                    return [_imported_before(read.source.name, before)]
             writer.flush()
             done = commit_batch(self.lake, writer, staging, batch_id, reads, self.redactor)
             return [r.report for r in reads] if done else None
@@ -206,6 +206,7 @@ class _Run:
         """Hand the pieces of one source to the writer, reading ahead in another thread while DuckDB works."""
         from auditlens.importing.batches import SourceReader
 
+        assert read.file is not None, "what is no file is not read here"
         reader = SourceReader(read.source, format=self.format)
         with read.file.open(limit=read.file_bytes or None) as stream:
             chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)

@@ -88,7 +88,7 @@ class Stream:
 
     def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
         self._stored = _Stored(raw, limit)
-        buffered = io.BufferedReader(self._stored, 1 << 20)
+        buffered: io.BufferedReader = io.BufferedReader(self._stored, 1 << 20)  # type: ignore[assignment]
         codec = _codec(buffered.peek(6)[:6])
         self._inside = codec(buffered) if codec else buffered
 

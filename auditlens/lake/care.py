@@ -157,7 +157,9 @@ def retain(lake: Lake, older_than: str, *, cluster: str | None = None, dry_run: 
             if f.date and f.date < cutoff and (cluster is None or f.cluster == cluster)
         ]
         if gone and (dry_run or lake.commit(name, [], remove=gone)):
-            rows.append({"table": name, "days": len({f.date for f in gone}), "files": len(gone), "rows": sum(f.rows for f in gone)})
+            rows.append(
+                {"table": name, "days": len({f.date for f in gone}), "files": len(gone), "rows": sum(f.rows for f in gone)}
+            )
     if not dry_run:
         clean(lake)
     return pl.DataFrame(rows, schema={"table": pl.String, "days": pl.Int64, "files": pl.Int64, "rows": pl.Int64})
@@ -186,7 +188,9 @@ def verify(lake: Lake) -> pl.DataFrame:
             if problem:
                 rows.append({"problem": problem[0], "table": name, "file": file.path, "detail": problem[1]})
     for path, name in extra:
-        detail = "no commit names it: an import was killed, or a rewrite is not cleaned up yet; `lake compact` removes it after a day"
+        detail = (
+            "no commit names it: an import was killed, or a rewrite is not cleaned up yet; `lake compact` removes it after a day"
+        )
         rows.append({"problem": "extra", "table": name, "file": path.relative_to(lake.path / name).as_posix(), "detail": detail})
     return pl.DataFrame(rows, schema={"problem": pl.String, "table": pl.String, "file": pl.String, "detail": pl.String})
 

@@ -95,21 +95,22 @@ class Staging:
         self.copy(con, select, path)
         return self.place(path, table, prefix=prefix, partition=partition)
 
-    def place(
-        self, path: Path, table: type[Table], *, prefix: str, partition: Mapping[str, str | None]
-    ) -> NewFile | None:
+    def place(self, path: Path, table: type[Table], *, prefix: str, partition: Mapping[str, str | None]) -> NewFile | None:
         """Move a written file to its content-addressed name in the table; None (and no file) when it has no rows."""
         rows, low, high = _footer(path, table)
         if not rows:
             path.unlink(missing_ok=True)
             return None
         digest, size = sha256_of(path)
-        relative = "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items()) + f"{prefix}-{self.attempt}-{table.fingerprint()}-{digest}.parquet"
+        relative = (
+            "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items())
+            + f"{prefix}-{self.attempt}-{table.fingerprint()}-{digest}.parquet"
+        )
         target = self.root / table.NAME / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as f:
             os.fsync(f.fileno())
-        os.replace(path, target)
+        path.replace(target)
         new = NewFile(table.NAME, relative, size, rows, dict(partition), low, high)
         self._placed.append(new)
         return new

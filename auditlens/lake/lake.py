@@ -14,7 +14,6 @@ from auditlens.lake.snapshot import DataFile, Snapshot
 from auditlens.tables import TABLES, Imports, Table
 
 if TYPE_CHECKING:
-    import duckdb
     from deltalake import DeltaTable
 
 _ATTEMPTS = 40  # a commit loses a race only to another commit; 40 lost in a row means something is wrong
@@ -183,7 +182,8 @@ class Lake:
 def _columns(handle: DeltaTable) -> dict[str, list[Any]]:
     import pyarrow as pa
 
-    return pa.table(handle.get_add_actions(flatten=True)).to_pydict()
+    columns: dict[str, list[Any]] = pa.table(handle.get_add_actions(flatten=True)).to_pydict()
+    return columns
 
 
 def _column(handle: DeltaTable, name: str) -> list[Any]:

@@ -34,8 +34,8 @@ def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | Non
     harmless.
     """
     written: list[NewFile] = []
-    tables = [t for t in TABLES.values() if t.PARTITIONED_BY and t is not Repeats]
-    old = {t.NAME: _of_day(snapshot.files(t.NAME), day) for t in (*tables, Repeats)}
+    tables: list[type[Table]] = [t for t in TABLES.values() if t.PARTITIONED_BY and t is not Repeats]
+    old = {name: _of_day(snapshot.files(name), day) for name in TABLES}
     with lake.staging() as staging:
         con = _connect(staging)
         for table in tables:

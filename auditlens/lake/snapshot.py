@@ -71,14 +71,10 @@ class Snapshot:
     batches: frozenset[str]  # ids of finished batches: only their files may be read
     imports: frozenset[str]  # ids of finished imports
 
-    def files(
-        self, table: str, *, since: dt.datetime | None = None, until: dt.datetime | None = None
-    ) -> list[DataFile]:
+    def files(self, table: str, *, since: dt.datetime | None = None, until: dt.datetime | None = None) -> list[DataFile]:
         """The files of a table that readers may see, oldest first, narrowed to a window."""
         found = [
-            f
-            for f in self.committed.get(table, [])
-            if (f.rewritten or f.prefix in self.batches) and f.overlaps(since, until)
+            f for f in self.committed.get(table, []) if (f.rewritten or f.prefix in self.batches) and f.overlaps(since, until)
         ]
         return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))
 

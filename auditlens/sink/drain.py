@@ -126,7 +126,7 @@ class _Drain:
 
     def _fold(self) -> None:
         from auditlens.lake import Lake
-        from auditlens.sink.fold import Folder, lower_priority
+        from auditlens.lake.fold import Folder, lower_priority
 
         lower_priority()
         folder = Folder(Lake(self._args.lake))

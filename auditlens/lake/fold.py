@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import duckdb
 
-from auditlens.lake import DataFile, Lake
-from auditlens.lake.snapshot import FOLDED, file_list
+from auditlens.lake.lake import Lake
+from auditlens.lake.snapshot import FOLDED, DataFile, file_list
 from auditlens.tables import TABLES, Table
 
 FAN = 24  # files of one class that become one
