@@ -252,8 +252,8 @@ class _Follower:
             elif any(c in text for c in "*?["):
                 files = sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
             else:
-                files = [*self._begun(_siblings(path)), *([path] if path.is_file() else [])]
-            for file in sorted(files, key=_age):
+                files = [*self._begun(_siblings(path)), path]
+            for file in files:
                 if file not in seen:
                     seen.add(file)
                     yield file
@@ -363,7 +363,7 @@ class _Follower:
 
 
 def _opened(path: Path) -> BinaryIO:
-    file = path.open("rb")
+    file = path.open("rb", buffering=0)  # a buffer would show what was there before
     magic = file.read(2)
     file.seek(0)
     if magic == b"\x1f\x8b":
@@ -394,12 +394,6 @@ def _siblings(path: Path) -> list[Path]:
                 else name[len(stem) : -len(suffix) or None] if name.startswith(stem) and name.endswith(suffix) else ""
             )  # fmt: skip
             if _ROTATED.fullmatch(middle) and not (other.suffix == ".gz" and other.with_suffix("").exists()):
-                found.append(other)
-    return sorted(found, key=_age)
+                found.append((-int(middle[1:]) if len(middle) < 6 else 0, middle, other))  # .2 is older than .1
+    return [other for *_, other in sorted(found)]  # not by age: a late .gz is younger than what came after it
 
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

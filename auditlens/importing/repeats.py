@@ -101,7 +101,7 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         return
     con.execute(
         f"""
-        insert into repeat by name select cluster, date, import_id, source, line, item, kept.* from (
+        insert into repeat by name select cluster, date, import_id, source, line, item, unnest(kept) from (
             select *, row_number() over same as rank, bool_or(own) over (partition by {", ".join(IDENTITY)}) as new,
                 first_value({_KEPT}) over same as kept
             from met window same as (partition by {", ".join(IDENTITY)} order by {", ".join(RICHEST_FIRST)})
@@ -114,7 +114,7 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         f"""
         insert into repeat by name
         select distinct on (p.import_id, p.source, p.line, p.item)
-            p.cluster, p.date, p.import_id, p.source, p.line, p.item, f.kept.*
+            p.cluster, p.date, p.import_id, p.source, p.line, p.item, unnest(f.kept)
         from met p join (select *, {_KEPT} as kept from met where not partial) f
             on p.cluster = f.cluster and (
                 p.audit_id = f.audit_id

@@ -235,7 +235,7 @@ def _complete(con: duckdb.DuckDBPyConnection) -> None:
         with kinds as (select {kinds}, {measured} from ranked where recorded and not bodiless group by {kinds}),
         verbs as (select verb, {measured} from ranked where recorded and not bodiless group by verb),
         assumed(verb, request_each, response_each) as (values {assumed})
-        select a.*,
+        select row_number() over () as id, a.*,
             case when bodiless then 0 else coalesce(k.request_each, v.request_each, s.request_each, 0) end as request_each,
             case when bodiless then 0 else coalesce(k.response_each, v.response_each, s.response_each, 0) end as response_each,
             coalesce(k.request_managed, v.request_managed, 0) as request_managed,
