@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from auditlens.cli import say
-from auditlens.errors import ExitCode, UsageError
+from auditlens.cli import say, sink
+from auditlens.cli.options import LAKE, LakePath, Output, existing
+from auditlens.errors import ExitCode
 
 app = typer.Typer(
     name="auditlens",
@@ -23,10 +24,6 @@ app = typer.Typer(
 )
 lake_app = typer.Typer(help="Look after the lake: info, compact, retain, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(lake_app, name="lake")
-
-LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
-LAKE = Path("lake")
 
 
 @app.callback(invoke_without_command=True)
@@ -56,10 +53,13 @@ def import_(
     ] = "64MiB",
     strict: Annotated[bool, typer.Option("--strict", help="Fail when anything was rejected.")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="json: the counts as one object.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep reading what is written to the files, across rotation.")] = False,
 ) -> int:
     """Read logs into the lake; every line is accounted for, and what is there already stays once."""
     from auditlens.cli import importing
 
+    if follow:
+        return importing.follow(paths, lake, cluster, format, redact, redact_key)
     return importing.run(paths, lake, cluster, format, redact, redact_key, max_line, strict, output)
 
 
@@ -88,7 +88,7 @@ def sql(
 
     if statement == "-":
         statement = sys.stdin.read()
-    show(run(_existing(lake), statement, timeout=timeout), output)
+    show(run(existing(lake), statement, timeout=timeout), output)
     return ExitCode.OK
 
 
@@ -120,7 +120,7 @@ def info(lake: LakePath = LAKE, output: Output = None) -> int:
     from auditlens.cli.asking import show
     from auditlens.lake.care import info as run
 
-    show(run(_existing(lake)), output)
+    show(run(existing(lake)), output)
     return ExitCode.OK
 
 
@@ -133,7 +133,7 @@ def compact(
     """Rewrite days sorted for look-ups, drop repeats and left-overs; readers and writers go on meanwhile."""
     from auditlens.lake.care import compact as run
 
-    report = run(_existing(lake), cluster=cluster, date=date, say=say)
+    report = run(existing(lake), cluster=cluster, date=date, say=say)
     say(f"{report.days} days rewritten: {report.files_before} files became {report.files_after}, "
         f"{report.bytes_before:,} bytes became {report.bytes_after:,}, {report.repeats:,} repeats dropped")  # fmt: skip
     return ExitCode.OK
@@ -150,7 +150,7 @@ def retain(
     from auditlens.cli.asking import show
     from auditlens.lake.care import retain as run
 
-    frame = run(_existing(lake), older_than, cluster=cluster, dry_run=not yes)
+    frame = run(existing(lake), older_than, cluster=cluster, dry_run=not yes)
     show(frame, None)
     if not yes and frame.height:
         say("nothing was deleted; --yes deletes it")
@@ -163,17 +163,12 @@ def verify(lake: LakePath = LAKE, output: Output = None) -> int:
     from auditlens.cli.asking import show
     from auditlens.lake.care import verify as run
 
-    frame = run(_existing(lake))
+    frame = run(existing(lake))
     show(frame, output)
     bad = frame.filter(frame["problem"].is_in(["missing", "changed"])).height if frame.height else 0
     say("every committed file is as it was written" if not bad else f"{bad} committed files are not as they were written")
     return ExitCode.FINDINGS if bad or frame.height else ExitCode.OK
 
 
-def _existing(path: Path):  # type: ignore[no-untyped-def]  # a Lake; importing its type here would cost every start
-    from auditlens.lake import Lake
-
-    lake = Lake(path)
-    if not lake.exists():
-        raise UsageError(f"{path}: there is no lake here; `auditlens import` makes one, --lake or $AUDITLENS_LAKE names it")
-    return lake
+for _module in (sink,):
+    _module.register(app)

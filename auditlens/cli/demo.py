@@ -37,7 +37,7 @@ def run(lake: Path | None) -> int:
             print(*(line for line in report.getvalue().splitlines() if not line.startswith("next:")), sep="\n", flush=True)
             for reason, records in sql(Lake(kept), "select reason, count(*) from rejects group by all order by all").iter_rows():
                 say(f"rejected: {records} times {reason}")
-            say("\n$ auditlens ask " + " ".join(QUESTION) + "\n")
+            say("\nasking: auditlens ask " + " ".join(QUESTION) + "\n")
             status = asking.run([*QUESTION, "--lake", str(kept)])
         finally:
             os.chdir(previous)

@@ -43,7 +43,7 @@ def run(
     with _progress(total) as progress:
         report = import_files(
             paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key,
-            max_line=_bytes(max_line), progress=progress,
+            max_line=size(max_line), progress=progress,
         )  # fmt: skip
     counts = report.total()
     for source in report.sources:
@@ -61,11 +61,30 @@ def run(
     return ExitCode.REJECTS if strict and failed else ExitCode.OK
 
 
-def _bytes(text: str) -> int:
+def size(text: str) -> int:
+    """Bytes meant by a number with an optional unit; raises UsageError."""
     match = re.fullmatch(r"(\d+)\s*([kmg]i?)?b?", text.strip(), re.IGNORECASE)
     if not match or not int(match[1]):
         raise UsageError(f"size {text!r}: use a number with an optional unit, such as 64MiB")
     return int(match[1]) * _UNITS[(match[2] or "").lower()]
+
+
+def follow(paths: list[str], lake: Path, cluster: str | None, format: str, redact: str, redact_key: Path | None) -> int:
+    """Follow the files until SIGINT or SIGTERM."""
+    import signal
+    import threading
+
+    from auditlens.importing.follow import follow as run
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    run(
+        paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key, stop=stop,
+        report=lambda r: say(f"{r.source}: {r.lines:,} lines, {sum(r.rows.values()):,} rows, {r.duplicates:,} duplicates, {r.rejects:,} rejects"),
+        say=say,
+    )  # fmt: skip
+    return ExitCode.OK
 
 
 def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:

@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import duckdb
 
 from auditlens import redact as redaction
 from auditlens.errors import AuditlensError, UsageError
@@ -23,9 +25,6 @@ from auditlens.importing.writer import Writer
 from auditlens.lake import Lake, Staging
 from auditlens.lake.files import sha256_of
 from auditlens.tables import DERIVED, PRIMARY, Imports
-
-if TYPE_CHECKING:
-    import duckdb
 
 T = TypeVar("T")
 Progress = Callable[[int], None]  # bytes of the files as stored, read since the last call
@@ -92,10 +91,11 @@ def import_files(
     try:
         for group in _groups(sources):
             report.sources += run.group(group)
-    except OSError as e:
-        raise AuditlensError(
-            f"{e.filename or run.lake.path}: {e.strerror or e}; nothing of this file was imported, the lake is as it was"
-        ) from e
+    except (OSError, duckdb.Error) as e:
+        where = getattr(e, "filename", None) or run.lake.path
+        why = "no space left on device" if "No space left" in str(e) else getattr(e, "strerror", None) or str(e).splitlines()[0]
+        done = f"{len(report.sources)} of {len(sources)} sources are imported, the lake is intact; the same command finishes the job"
+        raise AuditlensError(f"{where}: {why}; {done}") from e
     report.seconds = time.monotonic() - started
     return report
 
@@ -177,8 +177,6 @@ class _Run:
         return Read(source, SourceReport(file.name), file=file, file_sha256=digest, file_bytes=size, sha256=content)
 
     def _connection(self, staging: Staging) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
         if self._con is None:
             self._con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
             self._con.execute("set TimeZone = 'UTC'")
@@ -207,7 +205,9 @@ class _Run:
         from auditlens.importing.batches import SourceReader
 
         assert read.file is not None, "what is no file is not read here"
-        reader = SourceReader(read.source, format=self.format)
+        path = read.file.path
+        latest = path.stat().st_mtime if path is not None else None
+        reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest)
         with read.file.open(limit=read.file_bytes or None) as stream:
             chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)
             before = 0
