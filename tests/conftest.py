@@ -81,19 +81,20 @@ def text(*events: dict[str, Any]) -> bytes:
 
 
 def day(count: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
-    """Events of a small cluster: reads, writes, refusals, both stages, a Secret now and then, collections, two clusters' dates."""
-    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7"}}
+    """Events of a small cluster: reads, writes, refusals, both stages, Secrets, collections, two dates."""
+    meta = {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7"}
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": meta}
     for n in range(first, first + count):
         match n % 8:
             case 0:
                 ref = {"resource": "secrets", "namespace": "shop", "name": f"s-{n}", "apiVersion": "v1"}
-                body = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": f"s-{n}"}, "data": {"k": "aHVudGVyMi1odW50ZXIy"}}
-                yield event(n, verb="create", objectRef=ref, requestObject=body, responseStatus={"metadata": {}, "code": 201})
+                body = {"kind": "Secret", "apiVersion": "v1", "data": {"k": "aHVudGVyMi1odW50ZXIy"}}
+                yield event(n, verb="create", objectRef=ref, requestObject=body, responseStatus={"code": 201})
             case 1:
                 listed = [{"metadata": {"name": f"p-{n}-{i}", "namespace": "pay", "uid": f"uid-{n}-{i}"}} for i in range(3)]
                 ref = {"resource": "pods", "namespace": "pay", "apiVersion": "v1"}
                 body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": listed}
-                yield event(n, verb="deletecollection", objectRef=ref, responseObject=body, user={"username": "bob", "groups": ["ops"]})
+                yield event(n, verb="deletecollection", objectRef=ref, responseObject=body, user={"username": "bob"})
             case 2:
                 status = {"metadata": {}, "status": "Failure", "message": "pods is forbidden", "reason": "Forbidden", "code": 403}
                 yield event(n, responseStatus=status, annotations={"authorization.k8s.io/decision": "forbid"})
@@ -101,8 +102,9 @@ def day(count: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
                 yield event(n, stage="RequestReceived", responseStatus=None, annotations=None, stageTimestamp=when(n))
             case 4:
                 owner = [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "r", "controller": True}]
-                body = pod | {"metadata": pod["metadata"] | {"name": f"web-{n}", "ownerReferences": owner}}
-                yield event(n, verb="create", objectRef={"resource": "pods", "namespace": "shop", "apiVersion": "v1"}, responseObject=body)
+                body = pod | {"metadata": meta | {"name": f"web-{n}", "ownerReferences": owner}}
+                ref = {"resource": "pods", "namespace": "shop", "apiVersion": "v1"}
+                yield event(n, verb="create", objectRef=ref, responseObject=body)
             case 5:
                 yield event(n, level="Metadata", user={"username": "system:node:n1", "groups": ["system:nodes"]}, verb="patch",
                             requestObject={"spec": {"weight": 1.5}}, requestReceivedTimestamp=when(n + 43_000),
