@@ -20,6 +20,51 @@ if TYPE_CHECKING:
 _MACROS = """
 -- no pattern fits everything; a glob comes as a LIKE pattern behind a \\x01 (see pattern() below)
 create macro fits(v, p) as p is null or case when starts_with(p, chr(1)) then v like substr(p, 2) escape '\\' else v = p end;
+
+-- plural resource of a request's path, null for what is no resource
+create macro uri_resource(uri) as case
+    when regexp_matches(uri, '^/api/[^/?]+/namespaces/[^/?]+/(status|finalize)([?]|$)') then 'namespaces'
+    else nullif(regexp_extract(
+        uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/(?:watch/)?(?:namespaces/[^/?]+/)?([a-z0-9.-]+)', 1), '') end;
+
+-- httplog's verb in the words of audit events
+create macro http_verb(verb) as case verb
+    when 'POST' then 'create' when 'PUT' then 'update' when 'APPLY' then 'patch' when 'HEAD' then 'get' else lower(verb) end;
+
+-- sessions and watches: their latency is their life
+create macro long_running(verb, uri) as verb in ('watch', 'WATCH', 'connect', 'CONNECT', 'proxy')
+    or regexp_matches(uri, '/(exec|attach|portforward|proxy)([/?]|$)')
+    or regexp_matches(uri, '/log[?](.*&)?follow=(true|1)') or regexp_matches(uri, '[?&]watch=(true|1|&|$)|^/api.*/watch/');
+
+-- milliseconds of a Go duration such as 1m2.5s
+create macro duration_ms(t) as case when t is null then null else
+    coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)h', 1), '') as double), 0) * 3600000
+    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)m([0-9]|$)', 1), '') as double), 0) * 60000
+    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)s$', 1), '') as double), 0) * 1000
+    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)ms$', 1), '') as double), 0)
+    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)[uµμ]s$', 1), '') as double), 0) / 1000
+    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)ns$', 1), '') as double), 0) / 1000000 end;
+
+-- the part of the apiserver that a line of a trace names; a span stands for what its steps do not explain
+create macro trace_part(name) as case
+    when name like 'Call % webhook' or name like '%admission%' or name = 'About to store object in database'
+        or name = 'About to delete object from database' then 'admission'
+    when name like 'Proxy via%' or name like '%aggregat%' then 'backend'
+    when name like '%etcd3%' or name like '%Txn call%' or name like 'Transaction %' or name like '%initial value restored%'
+        or name like '%Retry value restored%' or name like '%List from storage%' or name like 'Listing from storage done%'
+        or name like '%from underlying storage%' or name like 'Get succeeded%' or name like 'About to Get from storage%'
+        or name like 'Object stored in database%' or name like 'Object deleted from database%'
+        or name like 'Write to database call%' or name like 'About to write to%' then 'etcd'
+    when lower(name) like 'cacher%' or name like 'watchCache %' or name = 'Ready' or name like 'Filtered items%'
+        or name like 'Listed items from cache%' or name like 'Resized result%' then 'watch cache'
+    when name like '%TransformFromStorage%' or name like 'TransformToStorage%' or name like 'Encode %' or name like 'Decode %'
+        or name like 'Transformed response object%' or name like 'Transform%' then 'transform'
+    when name like 'SerializeObject%' or name like 'About to start writing response%' then 'serialise'
+    when name like 'Write call%' or name like 'Writing http response done%' or name like 'About to write a response%' then 'client write'
+    when name like 'limitedReadBody%' or name like 'About to convert%' or name like 'Conversion done%' or name like '%apply patch%'
+        or name like 'Patch applied%' or name like 'About to check%' then 'decoding'
+    when name like '%audit%' or name like 'Call Audit%' then 'audit'
+    when name = 'Request completed' then 'admission and etcd' end;
 """
 
 MEMORY_LIMIT = "1GB"

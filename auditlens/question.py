@@ -25,7 +25,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
-from auditlens import engine, kinds
+from auditlens import coverage, engine, kinds
 from auditlens.errors import AuditlensError, UsageError
 from auditlens.lake import Lake
 from auditlens.times import parse_time
@@ -290,9 +290,12 @@ def _notes(con: duckdb.DuckDBPyConnection, result: Answer) -> list[str]:
     limit = result.params.get("limit")
     if limit is not None and result.frame.height >= limit:
         notes.append(f"only the first {limit:,} rows are shown; --limit shows more")
+    since, until, resource = (result.params.get(p) for p in ("since", "until", "resource"))
+    if resource:
+        resource = _resource(con, str(resource))
+    notes += coverage.warnings(con, result.question.logged or (), since=since, until=until, resource=resource)
     if result.frame.height:
         return notes
-    since, until = result.params.get("since"), result.params.get("until")
     first, last, inside = con.execute(
         "select min(stage_time)::varchar, max(stage_time)::varchar, "
         "count(*) filter (where ($a is null or stage_time >= $a) and ($b is null or stage_time <= $b)) from audit",

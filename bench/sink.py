@@ -53,7 +53,9 @@ def events(start: int, count: int, now: float) -> bytes:
     return ('{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[' + ",".join(out) + "]}\n").encode()
 
 
-def _sender(address: tuple[str, int], bodies: list[bytes], rate: float, end: float, tls: bool, token: int, out: list[float]) -> None:
+def _sender(
+    address: tuple[str, int], bodies: list[bytes], rate: float, end: float, tls: bool, token: int, out: list[float]
+) -> None:
     """One connection: batches one after another, at most `rate` a second; ids and times are rewritten in place."""
     sock = socket.create_connection(address)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -87,9 +89,7 @@ def _load(address: tuple[str, int], seconds: float, rate: float, tls: bool, queu
     bodies = [events(i * EVENTS, EVENTS, base) for i in range(8)]
     out: list[float] = []
     end = time.monotonic() + seconds
-    threads = [
-        threading.Thread(target=_sender, args=(address, bodies, rate / SENDERS, end, tls, k, out)) for k in range(SENDERS)
-    ]
+    threads = [threading.Thread(target=_sender, args=(address, bodies, rate / SENDERS, end, tls, k, out)) for k in range(SENDERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -136,7 +136,9 @@ def _memory(pid: int) -> dict[str, int]:
     return found
 
 
-def run(name: str, program: str, arguments: list[str], seconds: float, rate: float, tls: bool, wal: Path | None) -> dict[str, object]:
+def run(
+    name: str, program: str, arguments: list[str], seconds: float, rate: float, tls: bool, wal: Path | None
+) -> dict[str, object]:
     """One measurement: a server, a load, and what the lake held at its end and when it held all."""
     with tempfile.NamedTemporaryFile("w", suffix=".err") as err:
         server = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=err)
@@ -217,6 +219,7 @@ def main() -> None:
                 results.append(run(name, _SINK, [json.dumps(options)], seconds, rate, tls, directory / "wal"))
                 if "sustained" in name:
                     from auditlens import engine
+
                     stored = engine.sql(str(directory / "lake"), "select count(*) as n from audit")["n"][0]
                     results[-1]["missing"] = results[-1]["events"] - stored
             print(results[-1], flush=True)

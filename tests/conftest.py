@@ -153,7 +153,7 @@ def rows(lake: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a query over the public tables."""
     con = engine.connect(Lake(lake))
     try:
-        return con.execute(sql).fetchall()
+        return engine.query(con, sql, {}).rows()
     finally:
         con.close()
 

@@ -17,6 +17,7 @@ import pytest
 from conftest import (
     CAPTURES,
     EVIDENCE,
+    Tables,
     accounted,
     assert_same,
     auditlens,
@@ -62,7 +63,7 @@ def test_a_file_imported_twice_is_there_once(tmp_path: Path, log: Path, between:
     between(lake)
     again = imported(lake, log)
     assert again.total()["duplicates"] == again.total()["records"] == 400
-    assert again.total()["rows"] == {"audit": 0}
+    assert again.total()["rows"]["audit"] == 0
     assert_same(tables(lake), expected)
 
 
@@ -170,7 +171,7 @@ def test_an_event_that_stands_twice_in_a_file_is_a_duplicate(tmp_path: Path, bet
 def test_the_same_events_of_two_clusters_stay_apart(tmp_path: Path, log: Path) -> None:
     lake = tmp_path / "lake"
     imported(lake, log, cluster="east")
-    assert imported(lake, log, cluster="west").total()["rows"] == {"audit": 400}
+    assert imported(lake, log, cluster="west").total()["rows"]["audit"] == 400
     assert rows(lake, "select cluster, count(*) from audit group by 1 order by 1") == [("east", 400), ("west", 400)]
 
 
@@ -323,12 +324,12 @@ def _killed(target: Callable[..., object], args: tuple[object, ...], *, after: f
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Tables]:
     """Files that overlap and repeat one another, in several batches; and a lake they were imported to in peace."""
     root = tmp_path_factory.mktemp("sources")
-    events = list(day(4000))
-    big = [e | {"responseObject": {"kind": "ConfigMap", "data": {"x": random.Random(i).randbytes(600).hex()}}}
-           for i, e in enumerate(events[1000:])]  # fmt: skip
+    events = list(day(1500))
+    big = [e | {"responseObject": {"kind": "ConfigMap", "data": {"x": random.Random(i).randbytes(3500).hex()}}}
+           for i, e in enumerate(events[900:])]  # fmt: skip
     paths = [
         write(root / "a.log", events[:300]),
         write(root / "b.log", [*events[200:400], *events[200:220]]),
@@ -338,30 +339,32 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]
     ]
     assert paths[3].stat().st_size > 4 << 20  # a batch of its own
     imported(root / "lake", *paths)
-    return paths, root / "lake"
+    return paths, tables(root / "lake")
 
 
-def finished_as_if_nothing_had_happened(lake: Path, paths: Sequence[Path], reference: Path) -> None:
+def finished_as_if_nothing_had_happened(lake: Path, paths: Sequence[Path], reference: Tables) -> None:
     if Lake(lake).exists():  # readable before, and nothing half there
         accounted(lake)
         assert not set(verify(Lake(lake))["problem"]) & {"missing", "changed"}
     imported(lake, *paths)
-    assert_same(tables(lake), tables(reference))
-    compact(Lake(lake))
-    assert_same(tables(lake), tables(reference))
+    assert_same(tables(lake), reference)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("point", range(1, 9))
+@pytest.mark.parametrize(("point", "after"), [*((n, False) for n in range(1, 9)), (4, True), (5, True), (8, True)])
 def test_killed_at_a_commit_the_same_command_finishes_the_job(
-    tmp_path: Path, sources: tuple[list[Path], Path], point: int, after: bool
+    tmp_path: Path, sources: tuple[list[Path], Tables], point: int, after: bool
 ) -> None:
     paths, reference = sources
     assert _killed(_import_until, (point, after, paths, tmp_path / "lake"))
+    if point % 2:  # an attempt that was killed does not disturb a compaction, nor it the next attempt
+        compact(Lake(tmp_path / "lake"))
     finished_as_if_nothing_had_happened(tmp_path / "lake", paths, reference)
+    if point % 4 == 0:
+        compact(Lake(tmp_path / "lake"))
+        assert_same(tables(tmp_path / "lake"), reference)
 
 
-def _kill_at_random_points(times: int, seed: int, folder: Path, paths: list[Path], reference: Path) -> None:
+def _kill_at_random_points(times: int, seed: int, folder: Path, paths: list[Path], reference: Tables) -> None:
     started = time.monotonic()
     assert not _killed(import_files, (paths, folder / "whole"))
     takes, dice, killed = time.monotonic() - started, random.Random(seed), 0
@@ -377,14 +380,14 @@ def _kill_at_random_points(times: int, seed: int, folder: Path, paths: list[Path
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_points_the_same_command_finishes_the_job(
-    tmp_path: Path, sources: tuple[list[Path], Path], seed: int
+    tmp_path: Path, sources: tuple[list[Path], Tables], seed: int
 ) -> None:
     _kill_at_random_points(10, seed, tmp_path, *sources)
 
 
 @pytest.mark.slow
 def test_killed_at_very_many_random_points_the_same_command_finishes_the_job(
-    tmp_path: Path, sources: tuple[list[Path], Path]
+    tmp_path: Path, sources: tuple[list[Path], Tables]
 ) -> None:
     _kill_at_random_points(150, 4711, tmp_path, *sources)
 
@@ -428,7 +431,7 @@ def test_a_pipe_whose_import_was_killed_is_there_once(tmp_path: Path) -> None:
 
 
 def test_interrupted_by_ctrl_c_the_lake_is_readable_and_the_same_command_finishes(
-    tmp_path: Path, sources: tuple[list[Path], Path]
+    tmp_path: Path, sources: tuple[list[Path], Tables]
 ) -> None:
     paths, reference = sources
     for delay in (0.8, 1.1, 1.5):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from auditlens.cli import say, sink
+from auditlens.cli import forensics, policy, say, sink
 from auditlens.cli.options import LAKE, LakePath, Output, existing
 from auditlens.errors import ExitCode
 
@@ -170,5 +170,5 @@ def verify(lake: LakePath = LAKE, output: Output = None) -> int:
     return ExitCode.FINDINGS if bad or frame.height else ExitCode.OK
 
 
-for _module in (sink,):
+for _module in (forensics, policy, sink):
     _module.register(app)

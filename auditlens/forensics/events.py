@@ -181,9 +181,7 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
     """
     con.execute("drop table if exists wanted")
     con.execute(f"create temp table wanted as {touched}", dict(params) or None)
-    count, low, high = con.execute(
-        "select count(*), min(time)::varchar, max(time)::varchar from wanted"
-    ).fetchall()[0]
+    count, low, high = con.execute("select count(*), min(time)::varchar, max(time)::varchar from wanted").fetchall()[0]
     if not count:
         return []
     where = f"a.stage <> 'RequestReceived' and a.stage_time between '{low}'::timestamptz and '{high}'::timestamptz"
@@ -206,7 +204,7 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
             {_COLUMNS.replace("a.", "t.")}
         from audit as t
         where t.stage = 'RequestReceived' and t.verb in ({writes}) and t.name is not null
-            and ($until is null or t.stage_time <= $until) and {where}
+            and ($until::timestamptz is null or t.stage_time <= $until::timestamptz) and {where}
             and not exists (
                 select 1 from audit as c
                 where c.stage <> 'RequestReceived' and c.audit_id = t.audit_id and c.received_time = t.received_time
@@ -216,6 +214,28 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
     )
     bodies: dict[str, Any] = {}
     return [_event(row, bodies) for row in rows.to_dicts()]
+
+
+def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: str, line: int) -> Event | None:
+    """The event of a collection request as one of an object that was in it."""
+    rows = engine.query(
+        con,
+        f"""
+        select $cluster as cluster, a.api_group, a.resource, $namespace as namespace, $name as name, null::varchar as uid,
+            null::bigint as rv, 'item' as via, a.verb, a.subresource, a.code, a.response_kind,
+            coalesce(a.dry_run, false) as dry_run, {_COLUMNS}
+        from audit as a where a.audit_id = $audit_id and a.source = $source and a.line = $line
+        """,
+        {
+            "cluster": key.cluster,
+            "namespace": key.namespace,
+            "name": key.name,
+            "audit_id": audit_id,
+            "source": source,
+            "line": line,
+        },
+    )
+    return next((_event(row, {}) for row in rows.to_dicts()), None)
 
 
 def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:

@@ -72,7 +72,12 @@ def _life(found: list[Life], event: Event) -> Life | None:
         for life in found:
             if life.uid == event.uid:
                 return life
-        if found and found[-1].uid is None and not _over(found[-1], event) and not (event.verb == "create" and not event.subresource):
+        if (
+            found
+            and found[-1].uid is None
+            and not _over(found[-1], event)
+            and not (event.verb == "create" and not event.subresource)
+        ):
             found[-1].uid = event.uid
             return found[-1]
         found.append(Life(event.key, event.uid))
@@ -100,8 +105,11 @@ def uncertain(event: Event) -> bool:
     """Whether a write may have happened although it was not answered with success: timeouts, panics, lost completions."""
     if event.dry_run or not event.writes or event.subresource in INERT:
         return False
-    return event.code is None or event.code in (504, 499) or event.stage == "Panic" or (
-        event.code == 500 and event.reason in (None, "Timeout", "ServerTimeout")
+    return (
+        event.code is None
+        or event.code in (504, 499)
+        or event.stage == "Panic"
+        or (event.code == 500 and event.reason in (None, "Timeout", "ServerTimeout"))
     )
 
 
@@ -139,6 +147,15 @@ def _waits(event: Event, body: dict[str, Any]) -> bool:
     if not meta.get("deletionTimestamp"):
         return False
     return bool(meta.get("deletionGracePeriodSeconds")) and asked.get("gracePeriodSeconds") != 0
+
+
+def _let_go(event: Event, after: Revision) -> bool:
+    body = after.object or {}
+    return (
+        event.verb in ("update", "patch")
+        and bool((body.get("metadata") or {}).get("deletionTimestamp"))
+        and not _waits(event, body)
+    )
 
 
 def _graceful(event: Event, body: dict[str, Any]) -> bool:
@@ -179,13 +196,15 @@ def _replay(life: Life) -> None:
             # not there any more: it ended before, unseen
             if now is not None and now.event.time < event.received and life.ended is None:
                 life.ended = event
-        elif event.ok and not (event.subresource in INERT):
+        elif event.ok and event.subresource not in INERT:
             if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
                 life.deleted = event
             over = gone(event)
             if over and (life.ended is None or event.order > life.ended.order):
                 life.ended = event
             step = None if over and now is not None else _step(now, event, high)
+            if step is not None and step.known == DERIVED and now is not None and _let_go(event, step):
+                life.ended, step = event, None  # the answer is not recorded, but this took the last finalizer
             if step is not None:
                 now = step
                 if event.writes or now.known != EXISTS:
@@ -214,11 +233,11 @@ def _step(now: Revision | None, event: Event, high: int) -> Revision | None:
     if body is not None and event.rv is not None and event.rv < high:
         return None
     if not event.writes:
-        if now is not None and (event.rv is None or event.rv == now.rv or now.known in (EXACT, DERIVED) and event.rv <= high):
+        if now is not None and (event.rv is None or event.rv == now.rv or (now.known in (EXACT, DERIVED) and event.rv <= high)):
             return None
         if now is not None and now.object is not None:
-            note = f"it was at resource version {event.rv} by then ({event.audit_id}), which no body in the log shows"
-            return Revision(event, METADATA, body or now.object, note) if event.rv else None
+            seen = f"it was at resource version {event.rv} by then ({event.audit_id}), which no body in the log shows"
+            return Revision(event, METADATA, body or now.object, seen) if event.rv else None
         return Revision(event, METADATA if body else EXISTS, body)
     made, note = derive(now.object if now else None, event, known=now.known if now else None)
     if made is not None and now is not None and now.known == METADATA:

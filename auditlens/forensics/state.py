@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from auditlens import engine
+from auditlens import engine, kinds
 from auditlens.forensics import replay, revisions
 from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
 from auditlens.forensics.target import Target, target
@@ -34,7 +34,7 @@ EVENTS = "events"
 
 
 # By the moment asked for: answered before it, or shown to be done before it (see windows.in_flight).
-_BY_THEN = """$at is null or time <= $at or (time <= $at + interval 60 second
+_BY_THEN = """$at::timestamptz is null or time <= $at::timestamptz or (time <= $at::timestamptz + interval 60 second
     and exists (select 1 from applied as f where f.audit_id = t.audit_id and f.source = t.source and f.line = t.line))"""
 
 
@@ -53,7 +53,14 @@ class Known:
     def as_dict(self) -> dict[str, Any]:
         """The shape of `state -o json`."""
         k = self.key
-        ref = {"group": k.group, "kind": self.kind, "resource": k.resource, "namespace": k.namespace, "name": k.name, "uid": self.uid}
+        ref = {
+            "group": k.group,
+            "kind": self.kind,
+            "resource": k.resource,
+            "namespace": k.namespace,
+            "name": k.name,
+            "uid": self.uid,
+        }
         return {
             "ref": ref, "fidelity": self.fidelity, "audit_id": self.event.audit_id, "source": self.event.source,
             "line": self.event.line, "time": self.event.time, "cluster": k.cluster, "note": self.note, "object": self.object,
@@ -94,9 +101,11 @@ def state(
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     when = moment(lake, at)
-    con = engine.connect(lake, until=when + dt.timedelta(minutes=5) if when else None)
-    wanted = target(con, object, namespace=namespace, cluster=cluster)
-    return state_of(con, wanted, when)
+    return engine.with_snapshot(
+        lake,
+        lambda con: state_of(con, target(con, object, namespace=namespace, cluster=cluster), when),
+        until=when + dt.timedelta(minutes=5) if when else None,
+    )
 
 
 def moment(lake: Lake, at: dt.datetime | str | None) -> dt.datetime | None:
@@ -147,18 +156,31 @@ def _known(con: duckdb.DuckDBPyConnection, life: replay.Life, answer: State) -> 
                 return None
             why = f"create by {event.actor} ({event.audit_id}) was answered {event.code}: the log cannot tell whether it was done"
             if revisions.unexplained(con, event):
-                return Known(life.key, None, None, replay.EXISTS, event, None, f"{why}; the store's revisions show one write more")
+                return Known(
+                    life.key,
+                    None,
+                    _kind_of(life.key),
+                    replay.EXISTS,
+                    event,
+                    None,
+                    f"{why}; the store's revisions show one write more",
+                )
             answer.limits.append(f"{life.key} may exist: {why}")
         return None
     body = revision.object
     kind = body.get("kind") if isinstance(body, dict) else None
-    if kind == "PartialObjectMetadata":
-        kind = None
+    if kind in (None, "PartialObjectMetadata"):
+        kind = _kind_of(life.key)
     note = revision.note
     fidelity = revision.known
     if life.deleted is not None and fidelity == replay.EXACT and isinstance(body, dict):
         note = note or "being deleted"
     return Known(life.key, life.uid or _uid(body), kind, fidelity, revision.event, body, note)
+
+
+def _kind_of(key: Key) -> str | None:
+    """The kind of a built-in resource."""
+    return next((k.kind for k in kinds.every() if (k.group, k.resource) == (key.group, key.resource)), None)
 
 
 def _uid(body: dict[str, Any] | None) -> str | None:

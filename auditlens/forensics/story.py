@@ -27,7 +27,7 @@ def lives_of(con: duckdb.DuckDBPyConnection, wanted: Target, *, until: dt.dateti
     events = load(
         con,
         f"select t.* from touch as t where t.via in ('ref', 'body', 'item') and t.verb <> 'watch' and t.name is not null "
-        f"and ($until is null or t.time <= $until) and {where}",
+        f"and ($until::timestamptz is null or t.time <= $until::timestamptz) and {where}",
         {**params, "until": until},
     ) + lost(con, where, params, until)
     ordered = sorted(
@@ -45,11 +45,14 @@ def history(lake: Lake | str, object: str, *, namespace: str | None = None, **pa
     import polars as pl
 
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    con = engine.connect(lake)
-    wanted = target(con, object, namespace=namespace, cluster=params.get("cluster"))
-    resource = wanted.resources[0] if wanted.resources else None
-    answer = question.answer(lake, "history", resource=_one(con, wanted) or resource, name=wanted.name, namespace=namespace, **params)
-    told = _told(lives_of(con, wanted))
+
+    def read(con: duckdb.DuckDBPyConnection) -> tuple[Target, str | None, list[Life]]:
+        wanted = target(con, object, namespace=namespace, cluster=params.get("cluster"))
+        return wanted, _one(con, wanted) or next(iter(wanted.resources), None), lives_of(con, wanted)
+
+    wanted, resource, lives = engine.with_snapshot(lake, read)
+    answer = question.answer(lake, "history", resource=resource, name=wanted.name, namespace=namespace, **params)
+    told = _told(lives)
     keys = list(zip(*(answer.frame[c].to_list() for c in ("audit_id", "source", "line", "namespace", "name")), strict=True))
     rows = [told.get(_address(k), {}) for k in keys]
     for column, kind in (("life", pl.Int64), ("changed", pl.String), ("no_op", pl.Boolean), ("ends", pl.Boolean)):
@@ -127,9 +130,7 @@ class Diff:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """One row a change: path, op, old, new, and who, when, with which request."""
-        return [
-            {"path": c.path, "op": c.op, "old": c.old, "new": c.new, **_who(self.by.get(c.path))} for c in self.changes
-        ]
+        return [{"path": c.path, "op": c.op, "old": c.old, "new": c.new, **_who(self.by.get(c.path))} for c in self.changes]
 
 
 def _who(revision: Revision | None) -> dict[str, Any]:
@@ -157,9 +158,7 @@ def diff(
     Raises UsageError if the name fits more than one object, or the request did not touch it.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    con = engine.connect(lake)
-    wanted = target(con, object, namespace=namespace)
-    lives = lives_of(con, wanted)
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace)))
     keys = {life.key for life in lives}
     if len(keys) > 1:
         raise UsageError(f"{object} fits {len(keys)} objects, such as {', '.join(sorted(map(str, keys))[:3])}; name one")
@@ -177,7 +176,9 @@ def diff(
         return out
     inside = [r for r in life.revisions if high is None or r.event.time <= high]
     if high is None and life.ended is not None:
-        out.limits.append(f"it is gone since {life.ended.time:%Y-%m-%dT%H:%M:%S.%fZ} ({life.ended.audit_id}); this is its last life")
+        out.limits.append(
+            f"it is gone since {life.ended.time:%Y-%m-%dT%H:%M:%S.%fZ} ({life.ended.audit_id}); this is its last life"
+        )
     if low is None:
         old = inside[0] if inside else None
     elif old is not None and old not in inside:
@@ -231,9 +232,8 @@ def blame(
 ) -> list[dict[str, Any]]:
     """Each field of the last state: path, value, and the request that set it; `seen_in` where it was there before the log began."""
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    con = engine.connect(lake)
     when = moment(lake, at)
-    lives = lives_of(con, target(con, object, namespace=namespace), until=when)
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace), until=when))
     out = []
     for life in {life.key: life for life in lives}.values():
         owner: dict[str, Revision] = {}

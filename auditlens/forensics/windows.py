@@ -40,7 +40,7 @@ def lists(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | No
             from audit as a
             where a.verb = 'list' and a.code = 200 and a.stage = 'ResponseComplete' and a.name is null and a.subresource is null
                 and a.level = 'RequestResponse' and not coalesce(a.truncated, false)
-                and ($at is null or a.stage_time <= $at) and {where}
+                and ($at::timestamptz is null or a.stage_time <= $at::timestamptz) and {where}
                 and not regexp_matches(a.request_uri, '[?&](labelSelector|fieldSelector|limit|continue)=[^&]')
                 and a.response_kind not in ('Status')
         ) where rv is not null
@@ -72,9 +72,9 @@ def absent(key: Key, uid: str | None, last: Event, listed: list[Listed]) -> bool
     """Whether a complete list at a later resource version does not have the object."""
     for one in listed:
         same = (one.cluster, one.group, one.resource) == (key.cluster, key.group, key.resource)
-        if same and one.namespace in (None, key.namespace) and (key.namespace, key.name) not in one.names:
-            if last.rv is not None and one.rv > last.rv:
-                return True
+        missing = one.namespace in (None, key.namespace) and (key.namespace, key.name) not in one.names
+        if same and missing and last.rv is not None and one.rv > last.rv:
+            return True
     return False
 
 
@@ -87,7 +87,8 @@ def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[t
     """Objects (group, resource, namespace, name) of which a write was under way at the moment: done or not, nobody can tell.
 
     Those that were done by then stay behind in the table `applied` (audit_id, source, line): their revision is not above one that
-    was answered before the moment. So do those that were nearer to their answer than to their coming in, which is only likely.
+    was answered before the moment. So do those that were nearer to
+    their answer than to their coming in, which is only likely.
     """
     con.execute("create or replace temp table applied (audit_id varchar, source varchar, line bigint)")
     if when is None:
@@ -96,8 +97,8 @@ def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[t
         f"""
         create or replace temp table flying as
         select cluster, api_group, resource, namespace, coalesce(name, object_name) as name, audit_id, source, line,
-            -- nearer to its answer than to its coming in
-            $at - received_time >= stage_time - $at as likely,
+            -- nearer to its answer than to its coming in; a deletion may wait for more than the store
+            verb <> 'delete' and $at - received_time >= stage_time - $at as likely,
             try_cast(object_resource_version as bigint) as rv, {_ONE_STORE} as comparable
         from audit
         where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second

@@ -7,20 +7,22 @@ a backslash. Of all others only their numbers are returned; `entry.parse` reads 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["Bulk", "read", "word_positions"]
+__all__ = ["Bulk", "headers", "newlines", "read", "slices", "word_positions"]
 
 Ints = Any  # numpy integer arrays; numpy's own generics say less than this name
 
 _PREFIX = 30  # `I1123 04:36:33.557903   16168 ` is that long: severity, day, time, thread padded to 7
+_BLOCK = 1 << 20
 _PLACE = 72  # bytes behind it in which `file:line]` ends
 
-_QUOTE, _BACKSLASH, _NEWLINE, _SPACE = 34, 92, 10, 32
+_QUOTE, _BACKSLASH, _SPACE, _SLASH = 34, 92, 32, 47
 _KEY_OF_PLACE = re.compile(r" *(\d+) ([^:\]\s]+):(\d+)")
 # what stands between quoted values: whole `key=1` pairs, then the key of the next one
 _PIECE = re.compile(r'((?: [^\s="]+=[^\s="<\[{(][^\s="]*)*)(?: ([^\s="]+)=)?')
@@ -63,17 +65,22 @@ def _digits(words: Any, shift: int) -> Any:
     return ((words >> np.uint64(8 * shift)) & np.uint64(0xFF)) - np.uint64(48)
 
 
-def word_positions(data: bytes, word: bytes, limit: int = 1 << 62) -> list[int]:
-    """Where a word stands, at most `limit` times: memchr is faster than any array."""
-    found, at = [], data.find(word)
-    while at >= 0 and len(found) < limit:
+def word_positions(data: bytes, word: bytes) -> list[int]:
+    """Where a word stands; for rare ones faster than comparing arrays."""
+    found: list[int] = []
+    at = data.find(word)
+    while at >= 0:
         found.append(at)
         at = data.find(word, at + 1)
     return found
 
 
-def read(data: bytes, starts: Ints, ends: Ints, odd: Ints) -> Bulk:
-    """Read the entries data[starts[i]:ends[i]], in order and not overlapping, all UTF-8; those of mask `odd` are left to `rest`."""
+def read(data: bytes, starts: Ints, ends: Ints, odd: Ints, heads: Mapping[int, Ints] | None = None) -> Bulk:
+    """Read the entries data[starts[i]:ends[i]], in order and not overlapping, all UTF-8.
+
+    Those of mask `odd` are left to `rest`, and those whose message begins with one of `heads`: first bytes as numbers, by
+    how many they are.
+    """
     padded = data + b"\0" * (_PREFIX + _PLACE + 16)
     buffer = np.frombuffer(padded, dtype=np.uint8)
     ok, severity, day, clock = _headers(padded, buffer, starts, ~odd)
@@ -86,6 +93,11 @@ def read(data: bytes, starts: Ints, ends: Ints, odd: Ints) -> Bulk:
     else:
         bare = np.ones(len(starts), dtype=bool)
     quoted = buffer[start] == _QUOTE
+    words = _words(padded, 8)[np.where(ok, start, 0)]
+    for size, found in (heads or {}).items():
+        ok &= ~np.isin(words & np.uint64((1 << 8 * size) - 1), found)
+    for at in range(3, 9):  # `GET /x: (1.2ms) 200`: httplog to 1.17
+        ok &= quoted | (buffer[start + at] != _SPACE) | (buffer[start + at + 1] != _SLASH)
     ok &= bare | ~quoted
     text = np.flatnonzero(ok & quoted)
     fields = _Fields(padded, buffer, start[text], ends[text]) if len(text) else None
@@ -121,6 +133,22 @@ def read(data: bytes, starts: Ints, ends: Ints, odd: Ints) -> Bulk:
     return out
 
 
+def newlines(data: bytes) -> Ints:
+    """Where the newlines stand."""
+    octets = np.frombuffer(data, dtype=np.uint8)
+    # in blocks that stay in the cache: three times as fast as one comparison of 64 MB
+    found = [np.flatnonzero(octets[i : i + _BLOCK] == 10) + i for i in range(0, len(octets), _BLOCK)]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def headers(data: bytes, starts: Ints) -> tuple[Ints, Ints]:
+    """Whether a header of the usual widths begins at each of these places, and where its `]` stands (0: too far away)."""
+    padded = data + b"\0" * (_PREFIX + _PLACE + 16)
+    ok, *_ = _headers(padded, np.frombuffer(padded, dtype=np.uint8), starts, np.ones(len(starts), dtype=bool))
+    close = _place_ends(padded, starts)
+    return ok & (close > 0), close
+
+
 def slices(data: bytes, begins: Ints, stops: Ints) -> pa.Array:
     """The pieces data[begins[i]:stops[i]] as strings; they must be in order and not overlap."""
     offsets = np.empty(2 * len(begins) + 1, dtype=np.int64)
@@ -140,17 +168,17 @@ def _headers(padded: bytes, buffer: Any, starts: Ints, ok: Any) -> tuple[Any, An
     ok = ok & np.isin(severity, np.frombuffer(b"IWEF", dtype=np.uint8))
     for at, byte in ((5, _SPACE), (8, 58), (11, 58), (14, 46), (21, _SPACE), (29, _SPACE)):
         ok = ok & (buffer[starts + at] == byte)
-    values = []
+    values: list[Any] = []
     for word, shifts in ((head, (1, 2, 3, 4)), (hour, (0, 1, 3, 4, 6, 7)), (micro, (1, 2, 3, 4, 5, 6))):
         for shift in shifts:
             digit = _digits(word, shift)
             ok = ok & (digit < 10)
             values.append(digit.astype(np.int64))
-    m1, m0, d1, d0, h1, h0, i1, i0, s1, s0, *micros = values
+    m1, m0, d1, d0, h1, h0, i1, i0, s1, s0 = values[:10]
     day = (m1 * 10 + m0) * 100 + d1 * 10 + d0
     seconds = ((h1 * 10 + h0) * 60 + i1 * 10 + i0) * 60 + s1 * 10 + s0
     clock = seconds
-    for digit in micros:
+    for digit in values[10:]:
         clock = clock * 10 + digit
     return ok, severity, day, clock
 
@@ -231,8 +259,20 @@ class _Fields:
         kept = self.good[self.pair_row]
         self.pair_row, self.pair_key, self.pair_value = self.pair_row[kept], self.pair_key[kept], self.pair_value[kept]
         self.keys = known.keys
+        self._without_twice()
         texts = slices(padded, opened + 1, closed)
         self.values = pa.concat_arrays([texts, pa.array(known.values, pa.large_string())])
+
+
+    def _without_twice(self) -> None:
+        """Give up entries in which a key comes twice; of a request's line the last value counts anyway."""
+        own = ~self.http[self.pair_row]
+        seen = self.pair_row[own] * len(self.keys) + self.pair_key[own]
+        different, count = np.unique(seen, return_counts=True)
+        if len(different) < len(seen):
+            self.good[different[count > 1] // len(self.keys)] = False
+            kept = self.good[self.pair_row]
+            self.pair_row, self.pair_key, self.pair_value = self.pair_row[kept], self.pair_key[kept], self.pair_value[kept]
 
 
 class _Pieces:

@@ -9,10 +9,16 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from typing import Any
+
+import numpy as np
 
 from .entry import moment_us
 
-__all__ = ["DAY_US", "Clock", "clues", "named_time"]
+__all__ = ["DAY_US", "SOURCES", "UNKNOWN", "Clock", "clues", "named_time"]
+
+SOURCES = ("entry", "wrapper", "text", "created", "name", "mtime")
+UNKNOWN = -(1 << 63)
 
 DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
@@ -22,15 +28,22 @@ _SKEW_US = DAY_US  # a file's mtime or a server's clock may be off by that
 # PROGRAM.HOST.USER.log.SEVERITY.yyyymmdd-hhmmss.PID (glog), NAME-2006-01-02T15-04-05.000EXT (lumberjack),
 # 0.log.20240501-100000 (kubelet)
 _NAMED = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T-](\d\d)-?(\d\d)-?(\d\d)(?!\d)")
-_CREATED = re.compile(rb"Log file created at: (\d{4})/(\d\d)/(\d\d) (\d\d:\d\d:\d\d)")
-_TRACE = re.compile(rb"^[IWEF]\d{4} \d[^\n]*\((\d\d)-([A-Z][a-z]{2})-(\d{4}) \d\d:\d\d:\d\d\.\d+\) \(total time", re.MULTILINE)
-_TRACE_ZONED = re.compile(
-    rb"^[IWEF]\d{4} \d[^\n]*\(started: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[.\d]* ([+-]\d{4}) ", re.MULTILINE
+_DATE = rb"(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)"
+_CLOCK = rb"(?P<clock>\d\d:\d\d:\d\d)"
+# texts that date the log around them, the surest first; the word is what is looked for
+_CLUES = tuple(
+    (word, re.compile(pattern))
+    for word, pattern in (
+        (b"(started", rb"\(started:? " + _DATE + b" " + _CLOCK + rb"[.\d]* (?P<zone>[+-]\d{4}) "),
+        (b"Log file created at: ", b"Log file created at: " + _DATE + b" " + _CLOCK),
+        (b" (total time: ", rb"\((?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4}) " + _CLOCK + rb"[.\d]*\) \(total time: "),
+        (b'{"level":"', rb'\{"level":"[a-z]+","ts":"' + _DATE + b"T" + _CLOCK),
+        (b" AUDIT: id=", _DATE + b"T" + _CLOCK + rb"[.\d]*Z AUDIT: id="),
+        (b" httputil: ", _DATE + b" " + _CLOCK + b" httputil: "),
+        (b" http: ", _DATE + b" " + _CLOCK + b" http: "),
+    )
 )
-_OTHER = re.compile(
-    rb'^(?:(\d{4})/(\d\d)/(\d\d) \d\d:\d\d:\d\d |(\d{4})-(\d\d)-(\d\d)T\d\d:\d\d:\d\d[.\d]*Z AUDIT: |'
-    rb'\{"level":"[a-z]+","ts":"(\d{4})-(\d\d)-(\d\d)T)', re.MULTILINE)  # fmt: skip
-_STAMP = re.compile(rb"^[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6})", re.MULTILINE)
+_TRIES = 20  # of one word
 _MONTHS = {m: i for i, m in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 
 
@@ -45,17 +58,23 @@ def clues(data: bytes) -> tuple[int | None, str | None, int | None]:
 
     The moment is good to a day: it tells the year. The zone is known only from old trace heads, which name it.
     """
-    if match := _TRACE_ZONED.search(data):
-        zone = int(match[2]) // 100 * _HOUR_US + int(match[2][:1] + match[2][-2:]) * 60_000_000
-        return moment_us(match[1].decode()), "text", zone
-    if match := _CREATED.search(data):
-        return moment_us(b"%b-%b-%bT%b".__mod__(match.groups()).decode()), "created", None
-    if match := _TRACE.search(data):
-        return moment_us(f"{int(match[3])}-{_MONTHS.get(match[2], 1):02}-{int(match[1]):02}T12:00:00"), "text", None
-    if match := _OTHER.search(data):
-        year, month, day = (g.decode() for g in match.groups() if g)
-        return moment_us(f"{year}-{month}-{day}T12:00:00"), "text", None
+    for word, pattern in _CLUES:
+        at, tries = data.find(word), 0
+        while at >= 0 and tries < _TRIES:
+            start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            match = pattern.search(data, start, len(data) if end < 0 else end)
+            if match and (moment := moment_us(_moment(match).decode())) is not None:
+                zone = match["zone"] if "zone" in pattern.groupindex else None
+                east = int(zone[:3]) * _HOUR_US + int(zone[:1] + zone[-2:]) * 60_000_000 if zone else None
+                return moment, "created" if word == _CLUES[1][0] else "text", east
+            at, tries = data.find(word, at + len(word)), tries + 1
     return None, None, None
+
+
+def _moment(match: re.Match[bytes]) -> bytes:
+    month = match["month"]
+    month = b"%02d" % _MONTHS.get(month, 0) if month.isalpha() else month
+    return b"%b-%b-%bT%b" % (match["year"], month, match["day"], match["clock"])
 
 
 class Clock:
@@ -87,15 +106,48 @@ class Clock:
         self._anchor = min(days, key=lambda d: abs(d - reference))
         return self._anchor
 
-    def beside(self, wrapper_us: int, month: int, day: int, clock_us: int) -> int | None:
-        """The moment of a stamp whose wrapper has the time; the zone is what lies between them in whole quarters of an hour."""
-        year = _year_of(wrapper_us)
-        stamps = [d + clock_us for y in (year - 1, year, year + 1) if (d := _day(y, month, day)) is not None]
-        if not stamps:
-            return None
-        local = min(stamps, key=lambda s: abs(s - wrapper_us))
-        zone = round((local - wrapper_us) / _QUARTER_US) * _QUARTER_US
-        return local - zone if abs(zone) <= 14 * _HOUR_US else local
+    def moments(self, day: Any, clock: Any, wrapper: Any, known: Any) -> tuple[Any, Any]:
+        """Microseconds since 1970 of entries in order, UNKNOWN where there is no telling, and indices into SOURCES.
+
+        Args:
+            day: month * 100 + day of the header, 0 where there is none.
+            clock: microseconds since midnight.
+            wrapper: the wrapper's times, -1 for none; or None.
+            known: moments that entries tell themselves, UNKNOWN for the others.
+        """
+        out, source = known.copy(), np.zeros(len(known), dtype=np.int8)
+        left = out == UNKNOWN
+        if wrapper is not None and (inside := left & (wrapper >= 0)).any():
+            out[inside] = self._beside(wrapper[inside], day[inside], clock[inside])
+            source[inside] = SOURCES.index("wrapper")
+            left &= ~inside
+        rows = np.flatnonzero(left & (day > 0))
+        if len(rows):
+            days = day[rows]
+            first = np.flatnonzero(np.concatenate(([True], days[1:] != days[:-1])))
+            for start, stop in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
+                midnight = self.midnight(*divmod(int(days[start]), 100))
+                run = rows[start:stop]
+                out[run] = UNKNOWN if midnight is None else midnight + clock[run] - self.zone
+            source[rows] = SOURCES.index(self.source)
+        return out, source
+
+    def _beside(self, wrapper: Any, day: Any, clock: Any) -> Any:
+        """The moments of stamps whose wrappers have times; the zone is what lies between in whole quarters of an hour."""
+        years = wrapper.astype("datetime64[us]").astype("datetime64[Y]").astype(np.int64) + 1970
+        keys, index = np.unique(years * 10_000 + day, return_inverse=True)
+        local = np.full(len(keys), UNKNOWN)
+        for i, key in enumerate(keys.tolist()):
+            year, month, date = key // 10_000, key // 100 % 100, key % 100
+            found = [d for y in (year - 1, year, year + 1) if (d := _day(y, month, date)) is not None]
+            near = int(wrapper[np.argmax(index == i)])
+            local[i] = min(found, key=lambda d: abs(d - near)) if found else UNKNOWN
+        stamp = local[index] + clock
+        zone = np.round((stamp - wrapper) / _QUARTER_US).astype(np.int64) * _QUARTER_US
+        good = (local[index] != UNKNOWN) & (np.abs(zone) <= 14 * _HOUR_US)
+        if good.any():
+            self.zone = int(zone[good][-1])
+        return np.where(good, stamp - zone, wrapper)
 
 
 def _year_of(moment: int) -> int:

@@ -80,6 +80,17 @@ class Reader:
             yield from out
             out.clear()
 
+    def settle(self) -> list[Record | Reject] | None:
+        """What is complete when the next line has a klog header and no wrapper; None when that line would not begin an entry.
+
+        Whoever can tell such lines apart may then read them himself, and come back with the rest.
+        """
+        if not self._root.settle():
+            return None
+        found = self._out.copy()
+        self._out.clear()
+        return found
+
     def close(self) -> Iterator[Record | Reject]:
         """The source ends: what is open is complete or breaks off."""
         self._root.close()

@@ -135,6 +135,14 @@ class Stream:
         elif self.yaml is not None:
             self.yaml.blank()
 
+    def settle(self) -> bool:
+        """A log entry's header follows: whether an entry begins there. If so the open one is complete."""
+        if self.json.splitter or self.yaml or self.in_head or self.pieces:
+            return False
+        self.yaml_next = False
+        self.end_entry()
+        return True
+
     def close(self) -> None:
         """The source ends."""
         if self.pieces:

@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auditlens.formats.reader import Reader
+from auditlens.importing import logchunks
+from auditlens.importing.logs import Entries, LogParser, LogRows, as_entries
 from auditlens.importing.transform import DEFAULT_CLUSTER, PLAIN, Batch, Source, batch_schema
 from auditlens.records import Chunk, Counts, Record, Reject
+from auditlens.redact import Redactor
 
 # DuckDB reads an Arrow table in parallel by its batches.
 _ARROW_BATCH = 8192
@@ -21,21 +24,33 @@ _BLOCK = 1 << 20
 # Records that came through the reader are handed on in pieces of this many bytes, and rejects in this number.
 _PIECE = 64 << 20
 _REJECTS = 50_000
+_ENTRIES = 100_000  # log entries
 
 
 @dataclass(slots=True)
 class Piece:
-    """Part of one source, read: events as an Arrow table of batch_schema(), and what could not be read."""
+    """Part of one source, read: events as an Arrow table of batch_schema(), rows of log entries, and what could not be read."""
 
     lines: pa.Table
     rejects: list[Reject] = field(default_factory=list)
+    logs: LogRows | None = None
 
 
 class SourceReader:
-    """Reads one source into pieces and keeps its counts."""
+    """Reads one source into pieces and keeps its counts.
 
-    def __init__(self, source: Source, *, format: str = "auto") -> None:
+    Log entries become rows where a redactor is given, and are rejected else. `latest` is a moment (seconds since 1970) that
+    none of them is after.
+    """
+
+    def __init__(
+        self, source: Source, *, format: str = "auto", redactor: Redactor | None = None, latest: float | None = None
+    ) -> None:
         self._source = source
+        self._logs = redactor and LogParser(
+            source=source.name, import_id=source.import_id, instance=source.instance,
+            cluster=source.cluster or DEFAULT_CLUSTER, redactor=redactor, latest=latest,
+        )  # fmt: skip
         self._reader = Reader(format=format)
         self._plain = Counts()
         self._auto = format in ("auto", "audit")
@@ -55,9 +70,52 @@ class SourceReader:
             plain = self._plain_piece(chunk) if self._auto and chunk.cut_from is None and self._reader.idle else None
             if plain is not None:
                 yield plain
+            elif self._logs and chunk.cut_from is None and logchunks.worth_it(data := bytes(chunk.data)):
+                yield from self._log_pieces(data, chunk)
             else:
+                if self._logs:
+                    self._logs.learn(chunk.data)
                 yield from self._collect(self._reader.feed(chunk))
         yield from self._collect(self._reader.close())
+        if self._logs:
+            yield Piece(self._records([]), logs=self._logs.close())
+
+    def _log_pieces(self, data: bytes, chunk: Chunk) -> Iterator[Piece]:
+        """A chunk of klog text, slice by slice: most of its entries are read in bulk, the others by the reader."""
+        if self._logs:
+            self._logs.learn(data)
+        pos, line = 0, chunk.first_line
+        while pos < len(data):
+            end = data.rfind(b"\n", pos, pos + logchunks.SLICE) + 1 or data.find(b"\n", pos) + 1
+            if not end:  # the torn last line
+                yield from self._collect(self._reader.feed(Chunk(data[pos:], line, chunk.offset + pos)))
+                return
+            part = Chunk(data[pos:end], line, chunk.offset + pos)
+            yield from self._log_piece(part)
+            line += data.count(b"\n", pos, end)
+            pos = end
+
+    def _log_piece(self, chunk: Chunk) -> Iterator[Piece]:
+        data = bytes(chunk.data)
+        found: list[Record | Reject] = []
+        bulk = []
+        for region in logchunks.regions(data, chunk.first_line, chunk.offset):
+            settled = None if region.chunk else self._reader.settle()
+            if settled is None:  # what is open takes lines with a header too
+                found += self._reader.feed(region.chunk or region.as_chunk(chunk))
+            else:
+                found += settled
+                bulk.append(region)
+        entries = []
+        if bulk:
+            starts, ends, line, lines = (
+                np.concatenate([getattr(r, name) for r in bulk]) for name in ("starts", "ends", "line", "lines")
+            )
+            self._plain.lines += int(lines.sum())
+            self._plain.records += len(lines)
+            self._plain.continuations += int(lines.sum()) - len(lines)
+            entries = [Entries(data, starts, ends, line, lines > 1)]
+        yield from self._collect(found, entries)
 
     def _plain_piece(self, chunk: Chunk) -> Piece | None:
         """The chunk as a batch without looking into its lines, when all of them begin like the log backend's."""
@@ -76,24 +134,34 @@ class SourceReader:
         line = np.arange(chunk.first_line, chunk.first_line + n, dtype=np.int64)
         return Piece(self._table(n, text=text, line=line, byte_offset=starts + chunk.offset))
 
-    def _collect(self, found: Iterable[Record | Reject]) -> Iterator[Piece]:
-        """Records gathered into pieces of bounded size."""
-        rows: list[Record] = []
+    def _collect(self, found: Iterable[Record | Reject], entries: Sequence[Entries] = ()) -> Iterator[Piece]:
+        """Records gathered into pieces of bounded size; log entries that were read already go with the first."""
+        events: list[Record] = []
+        log: list[Record] = []
         rejects: list[Reject] = []
         size = 0
         for one in found:
             if isinstance(one, Reject):
                 rejects.append(one)
-            elif one.format != "audit":
-                rejects.append(Reject(one.line, one.offset, f"a {one.format} entry, not an audit event", one.text, one.item))
-            else:
-                rows.append(one)
+            elif one.format == "audit":
+                events.append(one)
                 size += len(one.text)
-            if size >= _PIECE or len(rejects) >= _REJECTS:
-                yield Piece(self._records(rows), rejects)
-                rows, rejects, size = [], [], 0
-        if rows or rejects:
-            yield Piece(self._records(rows), rejects)
+            elif self._logs:
+                log.append(one)
+                size += len(one.text)
+            else:
+                rejects.append(Reject(one.line, one.offset, f"a {one.format} entry, not an audit event", one.text, one.item))
+            if size >= _PIECE or len(rejects) >= _REJECTS or len(log) >= _ENTRIES:
+                yield Piece(self._records(events), rejects, self._log_rows(log, entries))
+                events, log, rejects, size, entries = [], [], [], 0, ()
+        if events or log or rejects or entries:
+            yield Piece(self._records(events), rejects, self._log_rows(log, entries))
+
+    def _log_rows(self, records: list[Record], entries: Sequence[Entries]) -> LogRows | None:
+        if not self._logs or not (records or entries):
+            return None
+        clusters = [self._source.cluster or _cluster(r.cluster) for r in records]
+        return self._logs.rows(*entries, *([as_entries(records, clusters)] if records else []))
 
     def _records(self, rows: list[Record]) -> pa.Table:
         return self._table(

@@ -11,6 +11,7 @@ from auditlens.records import Chunk
 
 CHUNK = 64 << 20  # bytes; DuckDB peaks at about 600 MiB for one such chunk of audit events
 MAX_LINE = 64 << 20
+_FIRST = 1 << 20  # a buffer of CHUNK bytes takes 20 ms to make: most of the time that a small file needs
 HEAD = 1 << 20  # what is kept of a longer line: enough for every field before the bodies
 
 
@@ -38,6 +39,8 @@ class ChunkReader:
         self._stream = stream
         self._known = sha256
         self._chunk = chunk
+        self._next = min(_FIRST, chunk)
+        self._ended = False
         self._max_line = max_line
         self._digest = hashlib.sha256()
         self._line, self._offset = 1, 0
@@ -51,7 +54,8 @@ class ChunkReader:
 
     def _read(self, begun: bytes | memoryview) -> tuple[bytearray, int]:
         """A new buffer that starts with what is `begun`, and how much of it is filled; no more than that at the end."""
-        size = len(begun) + self._chunk
+        size = len(begun) + (0 if self._ended else self._next)
+        self._next = self._chunk
         buffer, filled = bytearray(size), len(begun)
         buffer[:filled] = begun
         with memoryview(buffer) as view:
@@ -59,9 +63,9 @@ class ChunkReader:
                 try:
                     read = self._stream.readinto(view[filled:])
                 except decompression_errors() as e:
-                    self.error = f"the compressed data ends early or is damaged: {e}"
-                    break
+                    self.error, read = f"the compressed data ends early or is damaged: {e}", 0
                 if not read:
+                    self._ended = True
                     break
                 filled += read
             if self._known is None:

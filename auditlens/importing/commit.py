@@ -16,7 +16,7 @@ from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake, NewFile, Staging
 from auditlens.redact import Redactor
-from auditlens.tables import Audit, Imports, Rejects, Repeats, Touch
+from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Imports, Rejects, Repeats
 
 
 @dataclass(slots=True)
@@ -72,11 +72,11 @@ def commit_batch(
 
     Returns False when one of them was committed by somebody else meanwhile: then nothing of the batch is visible.
     """
-    for table in (Audit, Touch, Rejects):
-        if files := writer.of(table):
-            lake.commit(table.NAME, files)
+    for name in (*PRIMARY, *DERIVED, Rejects.NAME):
+        if files := writer.of(TABLES[name]):
+            lake.commit(name, files)
     done = [transaction] if transaction else [r.transaction for r in reads]
-    counted = writer.counts(Audit), writer.counts(Touch)
+    counted = {name: writer.counts(TABLES[name]) for name in (*PRIMARY, *DERIVED)}
     while True:  # until no other import finished between the look at the lake and the last commit
         snapshot = lake.snapshot()
         if any((lake.transaction(Imports.NAME, app_id) or 0) >= number for app_id, number in done):
@@ -101,20 +101,22 @@ def _imports(
     writer: Writer,
     batch_id: str,
     reads: Sequence[Read],
-    counted: tuple[_Counted, _Counted],
+    counted: Mapping[str, _Counted],
     duplicates: Mapping[str, int],
     redactor: Redactor,
 ) -> list[NewFile]:
     """The reports filled in, and the file of their rows in `imports`."""
-    events, touches = counted
     rows = []
     for read in reads:
         import_id, report = read.source.import_id, read.report
-        stored, first, last = events.get(import_id, (0, None, None))
+        found = {name: counts.get(import_id, (0, None, None)) for name, counts in counted.items()}
         report.duplicates = duplicates.get(import_id, 0)
         report.rejects = writer.rejects[import_id]
-        report.rows = {Audit.NAME: stored - report.duplicates}
-        report.derived = {Touch.NAME: touches.get(import_id, (0, None, None))[0]}
+        report.rows = {name: found[name][0] for name in PRIMARY}
+        report.rows[Audit.NAME] -= report.duplicates
+        report.derived = {name: found[name][0] for name in DERIVED}
+        first = min((low for name in PRIMARY if (low := found[name][1]) is not None), default=None)
+        last = max((high for name in PRIMARY if (high := found[name][2]) is not None), default=None)
         rows.append(_imports_row(read, batch_id, first, last, redactor))
     writer.write_rows(Imports, rows)
     return writer.of(Imports)[-1:]

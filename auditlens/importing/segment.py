@@ -7,127 +7,154 @@ split into items is one line. So lines = records; items, continuations and blank
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
-import msgspec
 import pyarrow as pa
 
-from auditlens.errors import LakeError
+from auditlens.errors import AuditlensError, LakeError
 from auditlens.importing.batches import Piece, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
+from auditlens.importing.eventlist import Body, split
 from auditlens.importing.transform import DEFAULT_CLUSTER, Source, prepare
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
 from auditlens.records import Reject
 from auditlens.redact import Redactor
+from auditlens.tables import Imports
 
 if TYPE_CHECKING:
     from auditlens.lake import Staging
 
-MEMORY_LIMIT = "200MB"  # for DuckDB; a segment of 32 MiB needs no more, and the process stays far below 600 MiB
+MEMORY_MB = 200  # for DuckDB; a segment of 32 MiB of usual events needs no more, and the process stays below 500 MiB
+_MOST_MB = 3200  # for DuckDB, when less has failed: being right comes before being small
+_LARGE = 32 << 10  # bytes of an item of which DuckDB keeps many copies at once: a vector of strings is never split
+_LARGE_HELD = 3 << 20  # bytes of such items that are imported at once: DuckDB takes thirty times as much
 _FLUSH = 100_000  # items and rejects that are held at once
-_MAX_ITEMS = 200_000  # of one body: 64 MiB of the shortest events the apiserver writes
-_MIN_ITEM = 64  # bytes of the shortest complete event; a long list of less is no list of events
 _SHOWN = 16 << 10  # bytes kept of a body that cannot be read
-_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
-_ITEMS = re.compile(rb'"items"\s*:\s*\[\s*')
-
-
-class _List(msgspec.Struct):
-    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
-
-
-_decode = msgspec.json.Decoder(_List).decode
-_skip = msgspec.json.Decoder(msgspec.Raw).decode
-
-
-class Post(Protocol):
-    """Where a body came from."""
-
-    @property
-    def cluster(self) -> str | None: ...  # noqa: D102
-    @property
-    def client(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """One body of a segment; `damaged` says why its bytes are not what was posted, if they are not."""
+class Sealed:
+    """One segment to import: its number, what was posted in order, the SHA-256 (hex) and the size of its bytes."""
 
-    post: Post | None
-    data: memoryview
-    offset: int = 0
-    damaged: str | None = None
+    number: int
+    bodies: Iterable[Body]
+    sha256: str
+    size: int
+
+
+# What says nothing about the body that was being imported: the machine's state, or the caller's.
+_NOT_ITS_FAULT = (
+    duckdb.OutOfMemoryException,
+    duckdb.IOException,
+    duckdb.InterruptException,
+    MemoryError,
+    OSError,
+    AuditlensError,
+)
+_ITS_FAULT = (duckdb.Error, pa.ArrowException, ValueError, AssertionError, RecursionError)
+
+
+def may_be_a_body(error: BaseException) -> bool:
+    """Whether an import failed for what a body holds, and not for the disk, the memory or the lake."""
+    return isinstance(error, _ITS_FAULT) and not isinstance(error, _NOT_ITS_FAULT)
 
 
 class SegmentImporter:
-    """Imports segments of one sink into one lake, one after another, in the order of their numbers."""
+    """Imports segments of one sink into one lake, in the order of their numbers.
 
-    def __init__(self, lake: Lake, sink: str, redactor: Redactor, *, memory_limit: str = MEMORY_LIMIT) -> None:
+    `spill` is a directory for what does not fit into memory: bodies in clear text, so it lies outside the lake.
+    """
+
+    def __init__(self, lake: Lake, sink: str, redactor: Redactor, spill: Path, *, memory_mb: int = MEMORY_MB) -> None:
         self.lake, self.sink, self.redactor = lake, sink, redactor
-        self.con = duckdb.connect(config={"memory_limit": memory_limit, "preserve_insertion_order": True})
+        self._spill, self._memory_mb = spill, memory_mb
+        self._app = f"webhook:{sink}"
+        self._connect()
+
+    def _connect(self) -> None:
+        config: dict[str, Any] = {
+            "memory_limit": f"{min(self._memory_mb, _MOST_MB)}MB",
+            "temp_directory": str(self._spill),
+        }
+        if self._memory_mb > MEMORY_MB:
+            config["threads"] = 1  # each thread holds its own vectors
+        self.con = duckdb.connect(config=config)
         self.con.execute("set TimeZone = 'UTC'")
         prepare(self.con)
 
-    def run(self, number: int, bodies: Iterable[Body], sha256: str, size: int, *, suspect: bool = False) -> SourceReport:
-        """Import one segment; what the lake has of it already is not imported again.
+    def run(self, segments: Sequence[Sealed], *, suspect: bool = False) -> list[SourceReport]:
+        """Import segments in one commit, one source each; what the lake has of them already is not imported again.
 
         Args:
-            number: the segment's number; the transaction (sink, number) makes the import happen once.
-            bodies: what was posted, in order.
-            sha256: of the segment's bytes, hex.
-            size: of the segment in bytes.
-            suspect: an import of this segment failed: try each body alone first, and reject those that fail.
+            segments: in the order of their numbers; the transaction (sink, last number) makes each import happen once.
+            suspect: an import of them failed: try each body alone first, and reject those that fail again.
 
         Raises:
-            LakeError: the lake cannot be read or written, or holds another segment of this number: then the log was
+            LakeError: the lake cannot be read or written, or holds another segment of such a number: then the log was
                 copied or set back, and none of it may be dropped.
         """
-        source = Source(f"webhook:{self.sink}/{number}", self.sink, hashlib.sha256(sha256.encode()).hexdigest()[:16])
-        report = SourceReport(source.name, bytes=size)
-        read = Read(source, report, sha256=sha256)
-        transaction = (f"webhook:{self.sink}", number)
+        done = self.lake.transaction(Imports.NAME, self._app) or 0
+        reports = [self._done_before(s) for s in segments if s.number <= done]
+        fresh = [s for s in segments if s.number > done]
+        if not fresh:
+            return reports
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
-            directory = str(staging.dir).replace("'", "''")
-            self.con.execute(f"set temp_directory = '{directory}'")
             if suspect:
-                bodies = self._tried(bodies, source, staging)
+                fresh = [replace(s, bodies=[self._tried(b, staging) for b in s.bodies]) for s in fresh]
+                self._connect()
             writer = Writer(self.con, staging, batch_id, self.redactor)
-            items = _Items(source)
-            for owner, piece in items.pieces_of(bodies):
-                writer.add(owner, piece)
-                if len(piece.rejects) + piece.lines.num_rows >= _FLUSH:
-                    writer.flush()
+            reads = [self._read(s, writer) for s in fresh]
             writer.flush()
-            report.lines = report.records = items.number
-            if commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=transaction):
-                return report
+            transaction = (self._app, fresh[-1].number)
+            if commit_batch(self.lake, writer, staging, batch_id, reads, self.redactor, transaction=transaction):
+                return reports + [r.report for r in reads]
+        return reports + [self._done_before(s) for s in fresh]
+
+    def _source(self, segment: Sealed) -> Source:
+        import_id = hashlib.sha256(segment.sha256.encode()).hexdigest()[:16]
+        return Source(f"webhook:{self.sink}/{segment.number}", self.sink, import_id)
+
+    def _read(self, segment: Sealed, writer: Writer) -> Read:
+        source = self._source(segment)
+        items = _Items(source)
+        for owner, piece, full in items.pieces_of(segment.bodies):
+            writer.add(owner, piece)
+            if full:
+                writer.flush()
+        report = SourceReport(source.name, bytes=segment.size, lines=items.number, records=items.number)
+        return Read(source, report, sha256=segment.sha256)
+
+    def _done_before(self, segment: Sealed) -> SourceReport:
+        source = self._source(segment)
         if source.import_id not in self.lake.snapshot().imports:
             raise LakeError(
-                f"{self.lake.path}: holds another segment {number} of {self.sink}; the WAL was copied or set back: "
+                f"{self.lake.path}: holds another segment {segment.number} of {self.sink}; the WAL was copied or set back: "
                 "move its segments to a new --wal directory, without its sink.json"
             )
-        report.rows, report.derived = {}, {}
-        report.duplicates, report.rejects = report.records, 0
-        return report
+        return SourceReport(source.name, bytes=segment.size)
 
-    def _tried(self, bodies: Iterable[Body], source: Source, staging: Staging) -> Iterator[Body]:
-        for body in bodies:
-            writer = Writer(self.con, _Aside(staging), "trial", self.redactor)
+    def _tried(self, body: Body, staging: Staging) -> Body:
+        """The body, or one that says why it cannot be imported: alone, on a new connection, it failed twice."""
+        error = ""
+        for _ in range(2):
+            self._connect()  # an internal error of DuckDB leaves the old one useless
+            writer = Writer(self.con, cast("Staging", _Aside(staging)), "trial", self.redactor)
             try:
-                for owner, piece in _Items(source).pieces_of([body]):
-                    writer.add(owner, piece)
+                self._read(Sealed(0, [body], "", 0), writer)
                 writer.flush()
-            except (duckdb.Error, pa.ArrowException, ValueError, AssertionError, RecursionError, MemoryError) as e:
-                yield Body(body.post, body.data, body.offset, f"the import failed on this body: {str(e)[:200]}")
-            else:
-                yield body
+                return body
+            except _NOT_ITS_FAULT:
+                raise
+            except _ITS_FAULT as e:
+                error = str(e)[:200]
+        return replace(body, damaged=f"the import failed on this body: {error}")
 
 
 class _Aside:
@@ -158,41 +185,49 @@ class _Items(SourceReader):
         super().__init__(source)
         self.number = 0
         self._clusters: dict[str, tuple[Source, _Held]] = {}
+        self._held = self._large = 0  # items held; bytes of those that are large
 
-    def pieces_of(self, bodies: Iterable[Body]) -> Iterator[tuple[Source, Piece]]:
-        """The pieces, each with the source that names its cluster."""
-        held = 0
+    def pieces_of(self, bodies: Iterable[Body]) -> Iterator[tuple[Source, Piece, bool]]:
+        """The pieces, each with the source that names its cluster, and whether it is time to write what was given."""
         for body in bodies:
-            before = self.number
-            self._take(body)
-            held += self.number - before
-            if held >= _FLUSH:
-                yield from self._hand_over()
-                held = 0
-        yield from self._hand_over()
+            for _ in self._take(body):
+                yield from self._hand_over(True)
+        yield from self._hand_over(bool(self._large))
 
-    def _take(self, body: Body) -> None:
+    def _take(self, body: Body) -> Iterator[None]:
+        """Hold the items of a body; yields whenever enough is held."""
         post, shared = body.post, self._source
         cluster = (post.cluster if post else None) or DEFAULT_CLUSTER
         if cluster not in self._clusters:
             self._clusters[cluster] = Source(shared.name, shared.instance, shared.import_id, cluster), _Held()
-        held = self._clusters[cluster][1]
         found: list[bytes] | str = body.damaged or split(body.data)
         if isinstance(found, str):
             self.number += 1
-            text = bytes(body.data[:_SHOWN])
-            held.rejects.append(Reject(self.number, body.offset, found, text))
+            self._held += 1
+            reject = Reject(self.number, body.offset, found, bytes(body.data[:_SHOWN]))
+            self._clusters[cluster][1].rejects.append(reject)
             return
-        held.texts += found
-        held.lines += range(self.number + 1, self.number + len(found) + 1)
-        held.instances += [post.client if post else shared.instance] * len(found)
-        self.number += len(found)
+        client = post.client if post else shared.instance
+        for item in found:
+            if self._large and self._large + len(item) > _LARGE_HELD:
+                yield
+            self.number += 1
+            held = self._clusters[cluster][1]
+            held.texts.append(item)
+            held.lines.append(self.number)
+            held.instances.append(client)
+            self._held += 1
+            if len(item) > _LARGE:
+                self._large += len(item)
+            if self._held >= _FLUSH:
+                yield
 
-    def _hand_over(self) -> Iterator[tuple[Source, Piece]]:
+    def _hand_over(self, full: bool) -> Iterator[tuple[Source, Piece, bool]]:
+        self._held = self._large = 0
         for cluster, (source, held) in self._clusters.items():
             if held.texts or held.rejects:
                 self._clusters[cluster] = source, _Held()
-                yield source, Piece(self._items(cluster, held), held.rejects)
+                yield source, Piece(self._items(cluster, held), held.rejects), full
 
     def _items(self, cluster: str, held: _Held) -> pa.Table:
         rows = len(held.texts)
@@ -208,44 +243,3 @@ class _Items(SourceReader):
             instance=pa.array(held.instances, pa.string()).dictionary_encode(),
             cluster=pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([cluster], pa.string())),
         )
-
-
-def split(body: memoryview) -> list[bytes] | str:
-    """The items of an EventList as they stand, a body that is no list as one item, or why it cannot be read."""
-    try:
-        if bytes(body).count(b",") > _MAX_ITEMS and (reason := _too_many(body)):
-            return reason
-        items = _decode(body).items
-    except RecursionError:
-        return "JSON nested too deeply to read"
-    except msgspec.ValidationError:
-        items = msgspec.UNSET  # an object whose `items` is no list, or no object
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        return f"the body is not JSON: {e}"
-    if items is None:
-        return []  # Go writes an empty list as null
-    return [bytes(body)] if items is msgspec.UNSET else [bytes(item) for item in items]
-
-
-def _too_many(body: memoryview) -> str | None:
-    """Why a list with very many commas is not worth splitting; its items are counted one by one, held nowhere."""
-    start = _ITEMS.search(body)
-    if start is None:
-        return None
-    at, count = start.end(), 0
-    while True:
-        try:
-            _skip(body[at:])
-            break
-        except msgspec.DecodeError as e:
-            end = _TRAILING.search(str(e))
-        if end is None:
-            break  # not JSON: the decoder will say where
-        at += int(end[1]) - 1  # of the comma or bracket behind the item, counted from 1
-        count += 1
-        if count > _MAX_ITEMS or (count > 1000 and at < count * _MIN_ITEM):
-            return f"more than {count - 1} items in {at} bytes: not a list of audit events"
-        if body[at] != 0x2C:
-            break
-        at += 1
-    return None

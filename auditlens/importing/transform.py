@@ -129,8 +129,9 @@ _BY_TEXT = " or ".join(f"contains(text, {_literal(s)})" for s in redact.TEXT_SUS
 
 # What may stay on the fast path once its fields are known. The keys prove that there is no field this version does not
 # know, and none of a wrong type (which from_json reads as null).
-_FAST = f"""(
-    level is null and partial is null and coalesce(e.apiVersion, 'audit.k8s.io/v1') = 'audit.k8s.io/v1'
+# A case, for `and` may be evaluated in any order and json_keys() raises at a line that is not JSON.
+_FAST = f"""case when level is null and partial is null and e is not null then (
+    coalesce(e.apiVersion, 'audit.k8s.io/v1') = 'audit.k8s.io/v1'
     and len(json_keys(text)) = {" + ".join(f"(e.{k} is not null)::int" for k in WIRE)}
     and {" and ".join(f"e.{k} is not null" for k in _REQUIRED)}
     and (e.objectRef.resource is distinct from 'secrets' or (e.requestObject is null and e.responseObject is null))
@@ -140,7 +141,7 @@ _FAST = f"""(
         then not regexp_matches(e.requestObject, '(":|[\\[,])-?[0-9]+[.eE]') else true end
     and case when e.objectRef is null
         then not regexp_matches(e.requestURI, '^/(api/[^/?]+/[^/?]|apis/[^/?]+/[^/?]+/[^/?])') else true end
-)"""
+) else false end"""
 
 
 def _parsed(careful: bool) -> str:

@@ -14,19 +14,20 @@ import pyarrow.parquet as pq
 
 from auditlens.formats.event import read_event
 from auditlens.importing import batches, transform
+from auditlens.importing.logs import LOG_TABLES, LogRows, few
 from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
 from auditlens.lake.files import quoted
 from auditlens.records import Reject
 from auditlens.redact import Redactor
-from auditlens.tables import Audit, Rejects, Table, Touch
+from auditlens.tables import TABLES, Audit, Rejects, Table, Touch
 
 # Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
 _FLUSH = 48 << 20
 
 
 class Writer:
-    """Collects pieces of sources and writes them as files of `audit`, `touch` and `rejects`."""
+    """Collects pieces of sources and writes them as files of their tables."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, staging: Staging, batch_id: str, redactor: Redactor) -> None:
         self.con = con
@@ -41,7 +42,7 @@ class Writer:
     def add(self, source: Source, piece: batches.Piece) -> None:
         """Take one piece; writes when enough has come together."""
         self._pending.append((source, piece))
-        self._size += piece.lines.nbytes + sum(len(r.text) for r in piece.rejects)
+        self._size += piece.lines.nbytes + sum(len(r.text) for r in piece.rejects) + (piece.logs.size if piece.logs else 0)
         if self._size >= _FLUSH:
             self.flush()
 
@@ -49,6 +50,7 @@ class Writer:
         """Write what is pending."""
         if not self._pending:
             return
+        self._write_logs([piece.logs for _, piece in self._pending if piece.logs])
         batch, rejects = batches.merge(self._pending)
         self._pending, self._size = [], 0
         total = batch.lines.num_rows
@@ -77,6 +79,26 @@ class Writer:
             for date, part in self._by_date(path) if rows else ():
                 self._place(part, {"cluster": cluster, "date": date})
         return written
+
+    def _write_logs(self, logs: Sequence[LogRows]) -> None:
+        """Write the rows of the log tables, one file for each cluster and date."""
+        for name in LOG_TABLES:
+            for i, rows in enumerate(found := few([table for one in logs for table in one.tables.get(name, ())], name)):
+                self.con.register(f"part_{i}", rows)
+            if not found:
+                continue
+            columns = ", ".join(c.name for c in TABLES[name].stored())
+            every = " union all ".join(f"select cluster, day, {columns} from part_{i}" for i in range(len(found)))
+            days = self.con.execute(f"select distinct cluster, day, (date '1970-01-01' + day)::varchar from ({every}) order by all")
+            for cluster, day, date in days.fetchall():
+                one = f"cluster = '{cluster}' and day is not distinct from {'null' if day is None else day}"
+                path = self._staging.new()
+                self._staging.copy(self.con, f"select {columns} from ({every}) where {one}", path)
+                partition = {"cluster": cluster, "date": date}
+                new = self._staging.place(path, TABLES[name], prefix=self._batch_id, partition=partition)
+                self.files += [new] if new else []
+            for i in range(len(found)):
+                self.con.unregister(f"part_{i}")
 
     def _copy_events(self, path: Path) -> int:
         # Pushed below the projection, the filter would make DuckDB parse every line twice.

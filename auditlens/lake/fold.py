@@ -28,14 +28,14 @@ _GRACE = 60.0  # seconds a reader may take to open the files of its snapshot
 class Folder:
     """Folds the files of one lake again and again; remembers what it may delete, and when."""
 
-    def __init__(self, lake: Lake, *, grace: float = _GRACE) -> None:
+    def __init__(self, lake: Lake, *, grace: float = _GRACE, fan: int = FAN) -> None:
         self.lake = lake
-        self._grace = grace
+        self._grace, self._fan = grace, fan
         self._gone: list[tuple[float, DataFile]] = []
 
     def run(self) -> int:
         """Fold once; returns the number of files that became part of larger ones."""
-        folded = fold(self.lake)
+        folded = fold(self.lake, fan=self._fan)
         now = time.monotonic()
         self._gone += [(now + self._grace, f) for f in folded]
         while self._gone and self._gone[0][0] <= now:

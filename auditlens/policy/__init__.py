@@ -1,6 +1,8 @@
-"""The audit-policy workbench: a policy read, explained, checked and compiled as kube-apiserver understands it."""
+"""The audit-policy workbench: a policy read, explained, checked, tried on a lake's traffic, recommended, applied, inferred."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from auditlens.policy.errors import PolicyError, Position, Problem
 from auditlens.policy.evaluator import Decision, Request, evaluate, request_of
@@ -12,34 +14,77 @@ from auditlens.policy.rewrite import convert, dump
 from auditlens.policy.shadow import shadowing
 from auditlens.policy.sql import rule_sql, to_sql
 
+if TYPE_CHECKING:
+    from auditlens.policy.answerable import Answerable, coverage, coverage_frame
+    from auditlens.policy.filtering import Applied, Filter, apply
+    from auditlens.policy.inference import Inferred, infer
+    from auditlens.policy.recommendation import Recommendation, recommend
+    from auditlens.policy.simulation import Simulation, simulate
+
+# What needs the lake or the questions is imported when it is asked for: a lint must not wait for it.
+_LATER = {
+    "Answerable": "answerable",
+    "coverage": "answerable",
+    "coverage_frame": "answerable",
+    "Applied": "filtering",
+    "Filter": "filtering",
+    "apply": "filtering",
+    "Inferred": "inference",
+    "infer": "inference",
+    "Recommendation": "recommendation",
+    "recommend": "recommendation",
+    "Simulation": "simulation",
+    "simulate": "simulation",
+}
+
 __all__ = [
     "LEVELS",
     "STAGES",
+    "Answerable",
+    "Applied",
     "Decision",
     "Explanation",
+    "Filter",
     "Finding",
     "GroupResources",
+    "Inferred",
     "Level",
     "Miss",
     "Policy",
     "PolicyError",
     "Position",
     "Problem",
+    "Recommendation",
     "Request",
     "Rule",
+    "Simulation",
     "Stage",
     "Step",
+    "apply",
     "as_json",
     "as_sarif",
     "as_text",
     "convert",
+    "coverage",
+    "coverage_frame",
     "dump",
     "evaluate",
     "explain",
+    "infer",
     "lint",
     "load",
+    "recommend",
     "request_of",
     "rule_sql",
     "shadowing",
+    "simulate",
     "to_sql",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

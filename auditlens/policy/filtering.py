@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
@@ -25,6 +25,9 @@ from auditlens.policy.evaluator import Decision, Request, evaluate
 from auditlens.policy.managed import without_managed_fields
 from auditlens.policy.model import LEVELS, Policy
 from auditlens.records import Event, Record, Reject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Applied", "Filter", "apply", "attributes"]
 
@@ -77,7 +80,11 @@ def attributes(head: Mapping[str, Any]) -> Request:
 
 
 class Filter:
-    """A policy as a function from a record to what is left of it; `import --policy` can call it on what it reads."""
+    """A policy as a function from a record to what is left of it, and from a batch of the import to what is left of that.
+
+    `import --policy` calls `table` on each piece it reads (importing.batches.Piece.lines) before the writer takes it; what
+    is missing afterwards was dropped by the policy, and is to be counted as such.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -111,6 +118,29 @@ class Filter:
             text = _as_line(record.text, event)
             return record if text is record.text else replace(record, text=text)
         return replace(record, text=_rewritten(record, event, level, request, response, clean), level=None)
+
+    def table(self, lines: pa.Table) -> pa.Table:
+        """A batch of the import (transform.batch_schema) without the events the policy drops, the others as it leaves them.
+
+        Records that cannot be read stay: the import rejects them, with their text redacted.
+        """
+        import pyarrow as pa
+
+        texts, kept, levels = [], [], []
+        columns = (lines[name].to_pylist() for name in ("text", "line", "byte_offset", "item", "time", "level", "partial"))
+        for n, (text, line, offset, item, time, level, partial) in enumerate(zip(*columns, strict=True)):
+            record = Record(text.rstrip("\n").encode(), line, offset, item, time=time, level=level, cut=bool(partial))
+            left = self.record(record)
+            if left is not None:
+                same = left is record or isinstance(left, Reject)
+                texts.append(text if same else left.text.decode("utf-8", "replace"))
+                levels.append(level if same else None)
+                kept.append(n)
+        lines = lines.take(pa.array(kept, pa.int64()))
+        for name, values in (("text", texts), ("level", levels)):
+            at = lines.schema.get_field_index(name)
+            lines = lines.set_column(at, lines.schema.field(at), pa.array(values, lines.schema.field(at).type))
+        return lines
 
 
 def _as_line(text: bytes, event: Event) -> bytes:

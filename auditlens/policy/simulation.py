@@ -115,7 +115,7 @@ def _rules(traffic: Traffic, policy: Policy) -> pl.DataFrame:
     rows = [f"({i}, {policy.position('rules', i).line}, '{rule.level}')" for i, rule in enumerate(policy.rules)]
     rows.append("(null, null, 'None')")
     day = traffic.per_day
-    return traffic.con.sql(f"""
+    frame: pl.DataFrame = traffic.con.sql(f"""
         with requests as (
             select rule, sum(n)::bigint as requests from (
                 select rule, {REQUESTS} as n from judged
@@ -133,26 +133,28 @@ def _rules(traffic: Traffic, policy: Policy) -> pl.DataFrame:
             round(100.0 * coalesce(s.bytes, 0) / nullif(sum(s.bytes) over (), 0), 2) as percent,
             (coalesce(s.events, 0) * {day})::bigint as events_per_day, (coalesce(s.bytes, 0) * {day})::bigint as bytes_per_day,
             coalesce(b.events_now, 0) as events_now, coalesce(b.bytes_now, 0) as bytes_now
-        from (values {', '.join(rows)}) as r(rule, line, level)
+        from (values {", ".join(rows)}) as r(rule, line, level)
         left join requests as q on q.rule is not distinct from r.rule
         left join before as b on b.rule is not distinct from r.rule
         left join stages as s on s.rule is not distinct from r.rule
         where r.rule is not null or coalesce(q.requests, 0) + coalesce(b.events_now, 0) > 0
         order by r.rule nulls last, s.stage
     """).pl()
+    return frame
 
 
 def _contributors(traffic: Traffic, top: int) -> pl.DataFrame:
-    return traffic.con.sql(f"""
-        select rule, username, verb, {THING} as resource, written,
+    frame: pl.DataFrame = traffic.con.sql(f"""
+        select * from (select rule, username, verb, {THING} as resource, written,
             sum(case when written then events_then else events_now end)::bigint as events,
             sum(case when written then bytes_then else bytes_now end)::bigint as bytes,
             (sum(case when written then bytes_then else bytes_now end) * {traffic.per_day})::bigint as bytes_per_day
         from (select *, bool_or(written) over (partition by rule) as any_written from judged) where written or not any_written
-        group by all
+        group by all)
         qualify row_number() over (partition by rule order by bytes desc, username, verb, resource) <= {int(top)}
         order by rule nulls last, bytes desc, username, verb, resource
     """).pl()
+    return frame
 
 
 def _changes(traffic: Traffic, against: bool) -> pl.DataFrame:
@@ -161,8 +163,8 @@ def _changes(traffic: Traffic, against: bool) -> pl.DataFrame:
         now = """select j.*, o.written as wrote, o.level_then as level_was, o.events_then as events_was, o.bytes_then as bytes_was
             from judged as j join other as o using (id)"""
     rank = "case {} when 'RequestResponse' then 3 when 'Request' then 2 when 'Metadata' then 1 else 0 end"
-    return traffic.con.sql(f"""
-        with both as (
+    frame: pl.DataFrame = traffic.con.sql(f"""
+        with paired as (
             select verb, {THING} as resource, stage, case when wrote then level_was end as level_before,
                 case when written then level_then end as level_after, events_was, events_then, bytes_was, bytes_then from ({now})
         ),
@@ -170,14 +172,15 @@ def _changes(traffic: Traffic, against: bool) -> pl.DataFrame:
             select verb, resource, stage, level_before, level_after, sum(events_was)::bigint as events_before,
                 sum(events_then)::bigint as events_after, sum(bytes_was)::bigint as bytes_before,
                 sum(bytes_then)::bigint as bytes_after,
-                {rank.format('level_before')} as was, {rank.format('level_after')} as becomes
-            from both group by all
+                {rank.format("level_before")} as was, {rank.format("level_after")} as becomes
+            from paired group by all
         )
         select * exclude (was, becomes),
             case when was = 0 then 'gained' when becomes = 0 then 'lost' when becomes < was then 'less' else 'more' end as what
         from summed where was <> becomes
         order by abs(bytes_after - bytes_before) desc, verb, resource, stage, level_before, level_after
     """).pl()
+    return frame
 
 
 def _notes(traffic: Traffic, policy: Policy, then: Volume) -> list[str]:
@@ -208,7 +211,10 @@ def _notes(traffic: Traffic, policy: Policy, then: Volume) -> list[str]:
     for basis, size, kinds, example in rows:
         share = 100 * size / max(then.bytes, 1)
         notes.append(f"estimate ({share:.1f} % of the bytes, {kinds} kinds, most of it {example}): {why[basis]}")
-    writes = any(r.level in ("Request", "RequestResponse") and not (r.omit_managed_fields or policy.omit_managed_fields) for r in policy.rules)
+    writes = any(
+        r.level in ("Request", "RequestResponse") and not (r.omit_managed_fields or policy.omit_managed_fields)
+        for r in policy.rules
+    )
     bodies, managed = traffic.con.execute("select sum(response_bytes), sum(managed_response) from traffic").fetchall()[0]
     if writes and (bodies or 0) > 0 and not managed:
         notes.append("the log holds no managedFields, so their size is unknown; with them, objects are about half as large again")

@@ -148,8 +148,7 @@ def _count(con: duckdb.DuckDBPyConnection, condition: str, names: list[str], sam
         )
         return
     con.execute(
-        f"create temp table exact as select *, {more} from "
-        f"(select {columns}, {bodies} from audit where {condition} group by all)"
+        f"create temp table exact as select *, {more} from (select {columns}, {bodies} from audit where {condition} group by all)"
     )
     keys = ("username", *_KIND, "stage")
     con.execute(
@@ -245,7 +244,7 @@ def _complete(con: duckdb.DuckDBPyConnection) -> None:
             case when k.response_each is not null then 'kind' when v.response_each is not null then 'verb' else 'assumed' end
                 as response_basis
         from ranked as a
-        left join kinds as k on {' and '.join(f'a.{c} is not distinct from k.{c}' for c in _KIND)}
+        left join kinds as k on {" and ".join(f"a.{c} is not distinct from k.{c}" for c in _KIND)}
         left join verbs as v on a.verb = v.verb
         left join assumed as s on a.verb = s.verb
     """)

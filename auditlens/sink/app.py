@@ -27,6 +27,7 @@ RETRY_AFTER = 10  # seconds: three posts within each attempt's 30 s, and the bat
 _WAIT = 5.0  # seconds a request waits for memory before it is told to come back
 _GAP = 10.0  # seconds between two parts of a body
 _BODY = 60.0  # seconds for a whole body: the apiserver gives up after 30
+_LINGER = 8 << 20  # bytes read on after a refusal, at most
 _STEP = 1 << 20  # bytes decompressed at a time
 _PATH = re.compile(rb"/audit(?:/([a-z0-9][a-z0-9.-]{0,62}))?")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -78,7 +79,7 @@ class Budget:
 class Log(Protocol):
     """Where lines for the operator go; a flood of one kind is bounded."""
 
-    def __call__(self, text: str, *, kind: str = "") -> None: ...  # noqa: D102
+    def __call__(self, text: str, *, kind: str = "") -> None: ...
 
 
 @dataclass(slots=True)
@@ -143,10 +144,11 @@ class Sink:
         await send({"type": "http.response.start", "status": why.status, "headers": _headers(text, _TEXT[1], more)})
         await send({"type": "http.response.body", "body": text, "more_body": True})
         # A close with bytes unread is a reset, which can overtake the answer: read on for a moment.
+        left = _LINGER
         try:
             async with asyncio.timeout(0.5):
-                while (await receive()).get("more_body"):
-                    pass
+                while left > 0 and (message := await receive()).get("more_body"):
+                    left -= len(message["body"])
         except TimeoutError:
             pass
         await send({"type": "http.response.body", "body": b""})
@@ -205,7 +207,9 @@ class Sink:
             raise Refused(415, "the content encoding is neither gzip nor identity")
         length = int(headers[b"content-length"]) if b"content-length" in headers else None
         if length is not None and length > self.max_body:
-            raise Refused(413, f"the body has {length} bytes, more than {self.max_body} are not read; see --audit-webhook-batch-max-size")
+            raise Refused(
+                413, f"the body has {length} bytes, more than {self.max_body} are not read; see --audit-webhook-batch-max-size"
+            )
         return length, coding == b"gzip"
 
 

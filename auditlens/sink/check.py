@@ -82,7 +82,9 @@ def _post(server: str, user: dict[str, Any], cluster: dict[str, Any], body: byte
         headers["Authorization"] = f"Bearer {user['token']}"
     connection: http.client.HTTPConnection
     if url.scheme == "https":
-        context = ssl.create_default_context(cafile=str(cluster["certificate-authority"]) if "certificate-authority" in cluster else None)
+        context = ssl.create_default_context(
+            cafile=str(cluster["certificate-authority"]) if "certificate-authority" in cluster else None
+        )
         if "client-certificate" in user:
             context.load_cert_chain(user["client-certificate"], user["client-key"])
         connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=timeout, context=context)

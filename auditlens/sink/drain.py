@@ -10,17 +10,22 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditlens.errors import AuditlensError
 from auditlens.sink import wal
 
+if TYPE_CHECKING:
+    from auditlens.importing.segment import SegmentImporter
+
+_GROUP = 100  # small segments that share a commit: after an outage there are many
 _POLL = 0.05  # seconds between looks for a sealed segment
 _FOLD = 10.0  # seconds between folds
 _PAUSE = 2.0  # seconds after a failure
@@ -36,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--redact-key", type=Path)
     parser.add_argument("--no-redact", action="store_true")
     parser.add_argument("--suspect", type=int, default=-1, help="segment whose import crashed the process before")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
     parser.add_argument("--once", action="store_true", help="end when nothing is left")
     args = parser.parse_args(argv)
-    _die_with_parent()
+    _die_with_parent(args.parent)
     os.nice(_NICE)
     stop = threading.Event()
     if not args.once:
@@ -57,13 +63,15 @@ def _watch_stdin(stop: threading.Event) -> None:
     stop.set()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """A killed server takes its drain along, so that the next server's drain is alone (prctl(2), PR_SET_PDEATHSIG)."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "prctl"):
         libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # it was killed before this could be asked for
 
 
 def _say(**what: Any) -> None:
@@ -73,15 +81,24 @@ def _say(**what: Any) -> None:
 
 class _Drain:
     def __init__(self, args: argparse.Namespace, stop: threading.Event) -> None:
-        from auditlens.importing.segment import SegmentImporter
-        from auditlens.lake import Lake
         from auditlens.redact import NO_REDACTION, Redactor
 
         self._args, self._stop = args, stop
         self._redactor = NO_REDACTION if args.no_redact else Redactor.from_config(args.redact_key)
-        self._lake = Lake(args.lake)
-        self._importer = SegmentImporter(self._lake, wal.identity(args.wal), self._redactor)
+        self._memory = 1  # times the usual; doubled when it was not enough
+        self._importer = self._new_importer()
         self._failed: dict[int, int] = {}
+
+    def _new_importer(self) -> SegmentImporter:
+        from auditlens.importing.segment import MEMORY_MB, SegmentImporter
+        from auditlens.lake import Lake
+
+        spill = self._args.wal / "spill"
+        shutil.rmtree(spill, ignore_errors=True)
+        spill.mkdir(mode=0o700)
+        return SegmentImporter(
+            Lake(self._args.lake), wal.identity(self._args.wal), self._redactor, spill, memory_mb=MEMORY_MB * self._memory
+        )
 
     def run(self) -> None:
         if not self._args.once:
@@ -93,36 +110,63 @@ class _Drain:
                 if self._args.once:
                     return
                 self._stop.wait(_POLL)
-            elif not self._one(waiting[0]):
+            elif not self._import(self._group(waiting)):
                 if self._args.once:
                     return
                 self._stop.wait(_PAUSE)
 
-    def _one(self, segment: wal.Segment) -> bool:
-        """Import one segment and delete it. False when that must be tried again."""
-        import duckdb
+    def _group(self, waiting: list[wal.Segment]) -> list[wal.Segment]:
+        """The next segments, as many as make one of the usual size; one alone after a failure."""
+        if waiting[0].number in self._failed or waiting[0].number == self._args.suspect or self._memory > 1:
+            return waiting[:1]
+        size, count = 0, 0
+        for segment in waiting[:_GROUP]:
+            size += segment.size
+            if count and size > wal.SEGMENT:
+                break
+            count += 1
+        return waiting[:count]
 
-        started = time.monotonic()
-        _say(segment=segment.number)
-        tries = self._failed.get(segment.number, 0)
-        suspect = tries >= _TRIES or self._args.suspect == segment.number
+    def _import(self, group: list[wal.Segment]) -> bool:
+        """Import segments and delete them. False when that must be tried again."""
+        from auditlens.importing.segment import Sealed, may_be_a_body
+
+        started, number = time.monotonic(), group[0].number
+        _say(segment=number)
+        suspect = self._failed.get(number, 0) >= _TRIES or self._args.suspect == number
         try:
-            data = segment.path.read_bytes()
-            sha256 = hashlib.sha256(data).hexdigest()
-            report = self._importer.run(segment.number, bodies(data), sha256, len(data), suspect=suspect)
-            segment.path.unlink()
-            first = next((e.post.received for e in wal.read(data) if isinstance(e, wal.Entry)), time.time())
-        except (AuditlensError, OSError, duckdb.Error, ValueError, AssertionError, RuntimeError, MemoryError) as e:
-            self._failed[segment.number] = tries + 1
-            _say(error=f"segment {segment.number}: {type(e).__name__}: {str(e)[:500]}")
+            sealed, first = [], time.time()
+            for segment in group:
+                data = segment.path.read_bytes()
+                sealed.append(Sealed(segment.number, list(bodies(data)), hashlib.sha256(data).hexdigest(), len(data)))
+                first = min(first, next((e.post.received for e in wal.read(data) if isinstance(e, wal.Entry)), first))
+            reports = self._importer.run(sealed, suspect=suspect)
+            for segment in group:
+                segment.path.unlink()
+        except Exception as e:  # whatever it is, what was acknowledged stays in the WAL and is tried again
+            self._note(number, e, may_be_a_body(e))
             return False
-        self._failed.pop(segment.number, None)
+        self._failed.pop(number, None)
+        if self._memory > 1:
+            self._memory = 1
+            self._importer = self._new_importer()
         _say(
-            done=segment.number, size=segment.size, records=report.records, rows=sum(report.rows.values()),
-            duplicates=report.duplicates, rejects=report.rejects, seconds=round(time.monotonic() - started, 3),
-            lag=round(time.time() - first, 3),
+            done=group[-1].number, records=sum(r.records for r in reports), rows=sum(sum(r.rows.values()) for r in reports),
+            duplicates=sum(r.duplicates for r in reports), rejects=sum(r.rejects for r in reports),
+            seconds=round(time.monotonic() - started, 3), lag=round(time.time() - first, 3),
         )  # fmt: skip
         return True
+
+    def _note(self, number: int, error: Exception, count: bool) -> None:
+        """Say what failed, and try it differently the next time."""
+        import duckdb
+
+        if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)):
+            self._memory *= 2
+        elif count:
+            self._failed[number] = self._failed.get(number, 0) + 1
+        _say(error=f"segment {number}: {type(error).__name__}: {str(error)[:500]}")
+        self._importer = self._new_importer()  # whatever state the old one is in
 
     def _fold(self) -> None:
         from auditlens.lake import Lake
@@ -140,7 +184,7 @@ class _Drain:
 
 def bodies(data: bytes) -> Iterator[Any]:
     """The bodies of a segment; damaged stretches as bodies that say so."""
-    from auditlens.importing.segment import Body
+    from auditlens.importing.eventlist import Body
 
     view = memoryview(data)
     for found in wal.read(data):

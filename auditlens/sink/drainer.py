@@ -57,7 +57,7 @@ class Drainer:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            command = [sys.executable, "-m", "auditlens.sink.drain", *self._arguments]
+            command = [sys.executable, "-m", "auditlens.sink.drain", *self._arguments, "--parent", str(os.getpid())]
             if self._crashes.get(self._current, 0) >= _CRASHES:
                 command += ["--suspect", str(self._current)]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | _ENV) as process:

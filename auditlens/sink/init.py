@@ -38,7 +38,12 @@ class Made:
 
 
 def sink_init(
-    url: str, out: str | Path = "sink", *, token: bool = False, names: tuple[str, ...] = (), apiserver_dir: str = "/etc/kubernetes/audit"
+    url: str,
+    out: str | Path = "sink",
+    *,
+    token: bool = False,
+    names: tuple[str, ...] = (),
+    apiserver_dir: str = "/etc/kubernetes/audit",
 ) -> Made:
     """Make a CA, the server's and a client's certificate (or a token) and the webhook's kubeconfig.
 
@@ -87,7 +92,7 @@ def sink_init(
 
 def _write(path: Path, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, "wb") as f:
+    with os.fdopen(fd, "wb") as f:
         f.write(content)
 
 

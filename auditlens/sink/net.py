@@ -27,6 +27,8 @@ HEAD_SECONDS = 10.0  # from the first byte to the end of the headers, handshake 
 IDLE_SECONDS = 10.0  # of a connection that has not spoken yet, or never showed a credential
 KEEP_SECONDS = 120  # of a connection between requests: longer than the 90 s after which Go's client closes it
 ACTIVE = 256  # connections that have spoken
+TENURE = 0.3  # seconds before such a connection can be closed to make room, once its first bytes were not all of the headers
+_PATIENCE = 2.0  # the same for one that is still in its handshake, or that this process did not get to yet
 _HEADERS = 100
 _SPARE = 256  # descriptors kept for files
 
@@ -36,6 +38,7 @@ class Protocol(HttpToolsProtocol):
 
     gate: Gate
     _authenticated = False
+    _heard = False  # something was read
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
 
@@ -43,6 +46,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._names = certificate_names(transport.get_extra_info("ssl_object"))
         self.gate.active[self] = None
+        self._since = self.loop.time()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,7 +62,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def dispensable(self) -> bool:
         """Whether it may be closed to make room for another."""
-        return not self._authenticated
+        return not self._authenticated and self.loop.time() - self._since > (TENURE if self._heard else _PATIENCE)
 
     def _await_head(self) -> None:
         self._head_bytes = 1
@@ -77,6 +81,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         between = self.timeout_keep_alive_task is not None
         if between:
             self._await_head()
@@ -90,7 +95,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         if not self._head_bytes:  # pipelined
             self._await_head()
-        self.scope["extensions"] = {"auditlens": {"connection": self, "names": self._names}}  # type: ignore[dict-item]
+        self.scope["extensions"] = {"auditlens": {"connection": self, "names": self._names}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
@@ -120,9 +125,9 @@ class Gate:
             server_header=False, timeout_keep_alive=KEEP_SECONDS, proxy_headers=False,
         )  # fmt: skip
         self._config.load()
-        self._protocol = type("_Protocol", (Protocol,), {"gate": self})
+        self._protocol: type[Protocol] = type("_Protocol", (Protocol,), {"gate": self})
         self._silent: dict[socket.socket, float] = {}  # accepted, nothing read yet -> when; oldest first
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None], float] = {}  # in the handshake -> since when; oldest first
         self._accepting: list[asyncio.Task[None]] = []
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
@@ -175,14 +180,18 @@ class Gate:
 
     def _spoke(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        if len(self.active) + len(self._starting) >= ACTIVE and not self._make_room():
-            self._drop(sock)
-            return
         loop.remove_reader(sock.fileno())
+        if len(self.active) + len(self._starting) >= ACTIVE and not self._make_room():
+            loop.call_later(TENURE / 3, self._again, sock)  # nothing of it is read until then
+            return
         del self._silent[sock]
         task = loop.create_task(self._start(sock))
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+        self._starting[task] = loop.time()
+        task.add_done_callback(lambda done: self._starting.pop(done, None))
+
+    def _again(self, sock: socket.socket) -> None:
+        if sock in self._silent:
+            self._spoke(sock)
 
     def _make_room(self) -> bool:
         for connection in self.active:
@@ -190,20 +199,29 @@ class Gate:
                 del self.active[connection]
                 connection.abort()
                 return True
-        return False
+        oldest = next(iter(self._starting.items()), None)
+        if oldest is None or asyncio.get_running_loop().time() - oldest[1] < _PATIENCE:
+            return False
+        del self._starting[oldest[0]]
+        return oldest[0].cancel()
 
     async def _start(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         context = self._tls()
-        more: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": HEAD_SECONDS, "ssl_shutdown_timeout": 2.0} if context else {}
+        more: dict[str, Any] = (
+            {"ssl": context, "ssl_handshake_timeout": HEAD_SECONDS, "ssl_shutdown_timeout": 2.0} if context else {}
+        )
 
         def protocol() -> asyncio.Protocol:
             return self._protocol(config=self._config, server_state=self.state, app_state={}, _loop=loop)
 
         try:
             await loop.connect_accepted_socket(protocol, sock, **more)
-        except (OSError, ssl.SSLError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, ssl.SSLError):
             sock.close()  # no handshake: not TLS, a certificate nobody trusts, or nothing more to say
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let requests in work finish, then drop everything."""
@@ -218,7 +236,7 @@ class Gate:
             async with asyncio.timeout(timeout):
                 while self.state.tasks or self._starting:
                     await asyncio.sleep(0.02)
-        for task in self._starting:
+        for task in list(self._starting):
             task.cancel()
         for connection in list(self.active):
             connection.abort()

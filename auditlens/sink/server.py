@@ -113,7 +113,9 @@ def serve(
     arguments = drainer.arguments(directory, lake, redact=redact, redact_key=Path(redact_key) if redact_key else None)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listener(a)) for a in (listen, status_listen) if a]
-        server = _Server(directory, name or socket.gethostname(), arguments, access, tls, options, log, _redaction(redact, redact_key))
+        server = _Server(
+            directory, name or socket.gethostname(), arguments, access, tls, options, log, _redaction(redact, redact_key)
+        )
         asyncio.run(server.run(sockets, started))
 
 
@@ -197,7 +199,9 @@ class _Server:
         self._wal = wal.Wal(
             directory, name=name, seal_after=options.seal_after, hurry=lambda: self._waiting == 0 or not self._sealed(), say=log
         )
-        self._sink = Sink(self._wal, access, self._metrics, Budget(options.memory), options.max_body, self._refusal, log, redacted)
+        self._sink = Sink(
+            self._wal, access, self._metrics, Budget(options.memory), options.max_body, self._refusal, log, redacted
+        )
 
     def _sealed(self) -> bool:
         return bool(wal.segments(self._directory))
@@ -217,10 +221,11 @@ class _Server:
             addresses = [sock.getsockname()[:2] for sock in sockets]
             self._log(f"{self._wal.sink} listens on {addresses[0][0]}:{addresses[0][1]}")
             await self._measure(gates)
-            started(
-                Running(addresses[0], addresses[1] if len(addresses) > 1 else None, self._wal.sink,
-                        lambda: loop.call_soon_threadsafe(end.set) and None)
-            )  # fmt: skip
+
+            def stop() -> None:
+                loop.call_soon_threadsafe(end.set)
+
+            started(Running(addresses[0], addresses[1] if len(addresses) > 1 else None, self._wal.sink, stop))
             while not end.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(end.wait(), _TICK)

@@ -1,12 +1,7 @@
 """What append() has returned for is on disk: it survives a kill, a crash and a power cut, whole and in order.
 
 The log is a plain directory: `sink.json` (its name and the next free segment number), `lock`, the segment that is being
-written (`NNN.open`) and those that wait for the drain (`NNN.seg`). A segment is a row of records, each framed as
-
-    magic (4 bytes) | length of all that follows the frame | CRC-32 of it | length of the header   (little-endian, 4 bytes each)
-    header (JSON: cluster, received, client) | body
-
-so that a torn tail, a damaged record and zeros after a crash are all seen for what they are.
+written (`NNN.open`) and those that wait for the drain (`NNN.seg`); records.py says what is in them.
 """
 
 from __future__ import annotations
@@ -15,127 +10,20 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import secrets
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from auditlens.sink.records import FRAME, NAME, Damage, Entry, Post, Segment, WalError, encode, frame, identity, read, segments
 
-from auditlens.errors import AuditlensError
+__all__ = ["SEGMENT", "Damage", "Entry", "Post", "Segment", "Wal", "WalError", "identity", "read", "segments"]
 
 SEGMENT = 32 << 20  # bytes; one import of such a segment fits the memory promised
-_MAGIC = b"\xa7AWL"
-_FRAME = struct.Struct("<4sIII")
-_NAME = re.compile(r"(\d{12})\.(open|seg)")
 _RESERVED = 64  # segment numbers set aside at once: a crash skips them, an fsync for each would stall appends
 _IOV = 1000  # parts per writev, below the kernel's 1,024
-
-
-class WalError(AuditlensError):
-    """The log cannot be used: it is held by another process, unreadable, or not writable."""
-
-
-class Post(msgspec.Struct, frozen=True):
-    """The header of one record: where a body came from. `received` is in seconds since the epoch."""
-
-    cluster: str | None
-    received: float
-    client: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One whole record of a segment."""
-
-    post: Post
-    body: memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Bytes of a segment that are no whole record."""
-
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A sealed segment, on its way into the lake."""
-
-    path: Path
-    number: int
-    size: int
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Post).decode
-
-
-def read(data: bytes) -> Iterator[Entry | Damage]:
-    """The records of a segment in order; what is damaged is passed over to the next whole record, and said."""
-    view, at, end = memoryview(data), 0, len(data)
-    while at < end:
-        found = _record(view, at)
-        if found:
-            entry, at = found
-            yield entry
-            continue
-        start = at
-        while True:
-            at = data.find(_MAGIC, at + 1)
-            if at < 0 or _record(view, at):
-                break
-        at = end if at < 0 else at
-        yield Damage(start, at - start)
-
-
-def _record(view: memoryview, at: int) -> tuple[Entry, int] | None:
-    if len(view) - at < _FRAME.size:
-        return None
-    magic, length, crc, head = _FRAME.unpack_from(view, at)
-    start = at + _FRAME.size
-    if magic != _MAGIC or head > length or length > len(view) - start:
-        return None
-    content = view[start : start + length]
-    if zlib.crc32(content) != crc:
-        return None
-    return Entry(_decode(content[:head]), content[head:]), start + length
-
-
-def _frame(parts: Sequence[bytes]) -> bytes:
-    """What stands before a record of these parts, the first of them its header."""
-    crc = 0
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-    return _FRAME.pack(_MAGIC, sum(map(len, parts)), crc, len(parts[0]))
-
-
-def segments(directory: Path) -> list[Segment]:
-    """The sealed segments of a log, oldest first."""
-    out = []
-    with os.scandir(directory) as found:
-        for entry in found:
-            name = _NAME.fullmatch(entry.name)
-            if name and name[2] == "seg":
-                with contextlib.suppress(FileNotFoundError):  # drained meanwhile
-                    out.append(Segment(Path(entry.path), int(name[1]), entry.stat().st_size))
-    return sorted(out, key=lambda s: s.number)
-
-
-def identity(directory: Path) -> str:
-    """The name of the log, part of every row's source; raises WalError where there is none."""
-    try:
-        return str(json.loads((directory / "sink.json").read_text())["sink"])
-    except (OSError, ValueError, KeyError) as e:
-        raise WalError(f"{directory / 'sink.json'}: cannot be read ({e}); restore it, its name is in the rows' source") from e
 
 
 class Wal:
@@ -199,7 +87,7 @@ class Wal:
         with self._wake:
             if self._closing:
                 raise WalError(f"{self.directory}: closed")
-            self._queue.append(((_encode(post), *body), future))
+            self._queue.append(((encode(post), *body), future))
             self._wake.notify()
         return future
 
@@ -224,7 +112,7 @@ class Wal:
         """The log's name, the next segment number, and the number up to which numbers are reserved."""
         path = self.directory / "sink.json"
         if not path.exists():
-            if any(_NAME.fullmatch(p.name) for p in self.directory.iterdir()):
+            if any(NAME.fullmatch(p.name) for p in self.directory.iterdir()):
                 raise WalError(f"{path}: missing, but there are segments; restore it, its name is in the rows' source")
             self.sink = f"{name}-{secrets.token_hex(4)}"
             return self.sink, 1, 1
@@ -242,7 +130,7 @@ class Wal:
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(draft, self.directory / "sink.json")
+        draft.replace(self.directory / "sink.json")
         self._sync_directory()
 
     def _sync_directory(self) -> None:
@@ -255,7 +143,7 @@ class Wal:
     def _recover(self) -> None:
         """Seal what an earlier process left open, cut at its last whole record."""
         for path in sorted(self.directory.glob("*.open")):
-            if not _NAME.fullmatch(path.name):
+            if not NAME.fullmatch(path.name):
                 continue
             data = path.read_bytes()
             last = next((d for d in reversed(list(read(data))) if isinstance(d, Damage)), None)
@@ -266,7 +154,7 @@ class Wal:
                     os.fsync(f.fileno())
                 data = data[: last.offset]
             if data:
-                os.rename(path, path.with_suffix(".seg"))
+                path.rename(path.with_suffix(".seg"))
             else:
                 path.unlink()
 
@@ -300,7 +188,7 @@ class Wal:
         while queue:
             taken, size = 0, 0
             for parts, _ in queue:
-                size += _FRAME.size + sum(map(len, parts))
+                size += FRAME.size + sum(map(len, parts))
                 if self._size + size > self._segment_bytes and (self._size or taken):
                     break
                 taken += 1
@@ -309,7 +197,7 @@ class Wal:
                 continue
             now, queue = queue[:taken], queue[taken:]
             try:
-                self._put([part for parts, _ in now for part in (_frame(parts), *parts)])
+                self._put([part for parts, _ in now for part in (frame(parts), *parts)])
             except (OSError, WalError) as e:
                 self._abandon(e)
                 for _, future in now:
@@ -355,7 +243,7 @@ class Wal:
         self._fd = None
         try:
             if self._size:
-                os.rename(self._path, self._path.with_suffix(".seg"))
+                self._path.rename(self._path.with_suffix(".seg"))
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as e:  # the next start finds it

@@ -1,0 +1,329 @@
+"""`auditlens policy …`: audit policies explained, checked, tried on the lake's traffic, recommended, applied, inferred.
+
+POLICY is a file, `-` for standard input, or the name of a preset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditlens.cli import say
+from auditlens.cli.options import LAKE, LakePath, Output, existing
+from auditlens.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from auditlens.lake import Lake
+    from auditlens.policy import Policy, Request
+
+policy_app = typer.Typer(
+    help="Audit policies: explain, lint, convert, simulate, coverage, recommend, apply, infer.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_Policy = Annotated[str, typer.Argument(metavar="POLICY", help="File, - for standard input, or preset.")]
+_Version = Annotated[str, typer.Option("--kubernetes-version", help="Release of the kube-apiserver.")]
+_Since = Annotated[str | None, typer.Option(help="From this time on: RFC 3339, a date, or 2h, 7d, end-2h.")]
+_Until = Annotated[str | None, typer.Option(help="Up to this time.")]
+_Cluster = Annotated[str | None, typer.Option(help="Only this cluster.")]
+_Against = Annotated[str | None, typer.Option(metavar="POLICY", help="Compare with this policy instead of the log.")]
+_NEWEST = "1.36"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(policy_app, name="policy")
+
+
+@policy_app.command()
+def explain(
+    policy: _Policy,
+    user: Annotated[str | None, typer.Option(help="User name; without one, a request that failed to authenticate.")] = None,
+    groups: Annotated[str, typer.Option(help="The user's groups, separated by commas.")] = "system:authenticated",
+    verb: Annotated[str | None, typer.Option(help="Kubernetes verb, such as get or deletecollection.")] = None,
+    resource: Annotated[str | None, typer.Option(help="Resource: pods, pods/exec, deployments.apps/scale.")] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace; none for cluster-wide requests.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the object.")] = "",
+    uri: Annotated[str | None, typer.Option(help='Method and URL instead of verb and resource: "GET /api/v1/pods".')] = None,
+    audit_id: Annotated[str | None, typer.Option(help="A request of the lake instead.")] = None,
+    lake: LakePath = LAKE,
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Say which rule decides about a request, and why the earlier ones do not."""
+    from auditlens.policy import explain as run
+
+    read = _load(policy, kubernetes_version)
+    for request in _requests(user, groups, verb, resource, namespace, name, uri, audit_id, lake):
+        typer.echo(str(run(read, request)))
+    return ExitCode.OK
+
+
+@policy_app.command()
+def lint(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policies; - for standard input.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="text, json or sarif.")] = "text",
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Find what kube-apiserver refuses, and what it accepts and is wrong; exits 4 when something is found."""
+    from auditlens.policy import as_json, as_sarif, as_text
+    from auditlens.policy import lint as run
+
+    writers = {"text": as_text, "json": as_json, "sarif": as_sarif}
+    if output not in writers:
+        raise UsageError(f"output {output!r} is not one of {', '.join(writers)}")
+    findings = [f for file in files for f in run(_text(file), kubernetes_version, None if file == "-" else file)]
+    typer.echo(writers[output](findings), nl=False)
+    return ExitCode.FINDINGS if findings else ExitCode.OK
+
+
+@policy_app.command()
+def convert(policy: _Policy) -> int:
+    """Bring a v1alpha1 or v1beta1 policy to audit.k8s.io/v1, comments and layout kept."""
+    from auditlens.policy import convert as run
+
+    typer.echo(run(_text(policy), policy), nl=False)
+    return ExitCode.OK
+
+
+@policy_app.command()
+def simulate(
+    policy: _Policy,
+    lake: LakePath = LAKE,
+    against: _Against = None,
+    since: _Since = None,
+    until: _Until = None,
+    cluster: _Cluster = None,
+    show: Annotated[str, typer.Option(help="rules, contributors or changes.")] = "rules",
+    top: Annotated[int, typer.Option(help="Contributors shown of each rule.")] = 5,
+    output: Output = None,
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Try a policy on the lake's requests: events and bytes a day by rule and stage, what is lost and gained, dead rules."""
+    from auditlens.cli.asking import show as print_frame
+    from auditlens.policy import simulate as run
+    from auditlens.policy.report import size
+
+    where = existing(lake)
+    other = _load(against, kubernetes_version) if against else None
+    first, last = _window(where, since, until)
+    done = run(where, _load(policy, kubernetes_version), against=other, since=first, until=last, cluster=cluster, top=top)
+    frames = {"rules": done.rules, "contributors": done.contributors, "changes": done.changes}
+    if show not in frames:
+        raise UsageError(f"--show {show!r} is not one of {', '.join(frames)}")
+    print_frame(frames[show], output)
+    before = done.against or done.now
+    say(
+        f"{size(done.then.bytes * done.traffic.per_day)} a day in {round(done.then.events * done.traffic.per_day):,} events; "
+        f"{'the other policy' if done.against else 'the log now'}: {size(before.bytes * done.traffic.per_day)} in "
+        f"{round(before.events * done.traffic.per_day):,}"
+    )
+    if done.unmatched.events:
+        say(
+            f"no rule matches {done.unmatched.events:,} events of the log ({size(done.unmatched.bytes)}): they would not be written"
+        )
+    if done.dead:
+        say("rules that matched nothing: " + ", ".join(f"rules[{i}]" for i in done.dead))
+    for note in done.notes:
+        say(note)
+    return ExitCode.OK
+
+
+@policy_app.command()
+def coverage(
+    policy: _Policy,
+    keep: Annotated[list[str] | None, typer.Argument(metavar="[QUESTION|GROUP]...", help="Default: all.")] = None,
+    output: Output = None,
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Say which questions a log written under the policy can answer, which not, and which rules would be needed."""
+    from auditlens.cli.asking import show as print_frame
+    from auditlens.policy import coverage as run
+    from auditlens.policy import coverage_frame
+
+    print_frame(coverage_frame(run(_load(policy, kubernetes_version), keep or ("all",))), output)
+    return ExitCode.OK
+
+
+@policy_app.command()
+def recommend(
+    lake: LakePath = LAKE,
+    keep: Annotated[list[str] | None, typer.Option(help="Question or group that must stay answerable; default: all.")] = None,
+    budget: Annotated[str | None, typer.Option(help="2GB/day, or 20% of the log now.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="POLICY", help="Also try to drop what this policy drops.")] = None,
+    since: _Since = None,
+    until: _Until = None,
+    cluster: _Cluster = None,
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Write the smallest policy that keeps questions answerable, as YAML; exits 4 when it does not fit the budget."""
+    from auditlens.lake import Lake
+    from auditlens.policy import recommend as run
+    from auditlens.policy.report import size
+
+    where = Lake(lake)
+    first, last = _window(where, since, until)
+    done = run(
+        where if where.exists() else None, keep or ("all",), budget=budget, base=_load(base, kubernetes_version) if base else None,
+        kubernetes_version=kubernetes_version, since=first, until=last, cluster=cluster,
+    )  # fmt: skip
+    typer.echo(done.text, nl=False)
+    if not done.traffic.events:
+        say("volumes are unmeasured: the lake holds no audit events")
+    if done.fits:
+        return ExitCode.OK
+    say(f"the wishes need {size(done.bytes_per_day)} a day, the budget is {size(done.budget or 0)}; a day costs")
+    for cost in done.costs:
+        say(f"  {cost.wish}: {size(cost.saved)} less without it, {size(cost.alone)} if it were alone")
+    return ExitCode.FINDINGS
+
+
+@policy_app.command()
+def apply(
+    policy: _Policy,
+    inputs: Annotated[list[str], typer.Option("--in", help="Files, directories, globs, - for standard input.")],
+    out: Annotated[str, typer.Option("--out", help="File for the JSON lines, .gz to compress; - for standard output.")] = "-",
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Leave of collected logs what the policy would have written; any source in, JSON lines out."""
+    from auditlens.policy import apply as run
+    from auditlens.policy.report import size
+
+    done = run(_load(policy, kubernetes_version), inputs, out)
+    say(
+        f"{done.records:,} records: {done.kept:,} kept as they are, {done.reduced:,} at a lower level, {done.dropped:,} dropped, "
+        f"{done.rejects:,} unreadable and {done.others:,} of other logs left out; {size(done.bytes_in)} became {size(done.bytes_out)}"
+    )
+    return ExitCode.OK
+
+
+@policy_app.command()
+def infer(
+    lake: LakePath = LAKE,
+    against: Annotated[
+        str | None, typer.Option(metavar="POLICY", help="Show where this policy would have written otherwise.")
+    ] = None,
+    since: _Since = None,
+    until: _Until = None,
+    cluster: _Cluster = None,
+    show: Annotated[str, typer.Option(help="policy, recorded or differences; default with --against: differences.")] = "",
+    output: Output = None,
+    kubernetes_version: _Version = _NEWEST,
+) -> int:
+    """Infer from the log the policy that it was written under."""
+    from auditlens.cli.asking import show as print_frame
+    from auditlens.policy import infer as run
+
+    where = existing(lake)
+    first, last = _window(where, since, until)
+    other = _load(against, kubernetes_version) if against else None
+    done = run(where, against=other, since=first, until=last, cluster=cluster)
+    wanted = show or ("differences" if against else "policy")
+    if wanted == "policy":
+        typer.echo(done.text, nl=False)
+    elif wanted in ("recorded", "differences"):
+        print_frame(done.recorded if wanted == "recorded" else done.differences, output)
+    else:
+        raise UsageError(f"--show {show!r} is not one of policy, recorded, differences")
+    for note in done.notes:
+        say(note)
+    return ExitCode.OK
+
+
+def _text(source: str) -> str:
+    import sys
+
+    from auditlens.policy import presets
+
+    if source == "-":
+        return sys.stdin.read()
+    path = Path(source)
+    if not path.exists() and source in presets.names():
+        path = presets.folder() / f"{source}.yaml"
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as e:
+        raise UsageError(f"{source}: {e.strerror}; a policy is a file, - or one of {', '.join(presets.names())}") from e
+
+
+def _load(source: str, version: str) -> Policy:
+    from auditlens.policy import load
+
+    return load(_text(source), version, source)
+
+
+def _window(lake: Lake, since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
+    import datetime as dt
+
+    from auditlens.times import parse_time
+
+    if since is None and until is None:
+        return None, None
+    from auditlens.question import last_time
+
+    now, end = dt.datetime.now(dt.UTC), last_time(lake)
+    return tuple(parse_time(text, now=now, end=end) if text else None for text in (since, until))  # type: ignore[return-value]
+
+
+def _requests(
+    user: str | None,
+    groups: str,
+    verb: str | None,
+    resource: str | None,
+    namespace: str,
+    name: str,
+    uri: str | None,
+    audit_id: str | None,
+    lake: Path,
+) -> list[Request]:
+    """The requests that the flags of `explain` name."""
+    from auditlens.policy import Request
+
+    known = () if user is None else tuple(g for g in groups.split(",") if g)
+    if audit_id is not None:
+        return _recorded(existing(lake), audit_id)
+    if uri is not None:
+        from auditlens.requestinfo import resolve
+
+        method, _, url = uri.strip().rpartition(" ")
+        info = resolve(method.strip().upper() or "GET", url)
+        if info.error:
+            raise UsageError(f"{uri!r}: the apiserver turns this away before it asks the policy: {info.error}")
+        return [
+            Request(
+                user, known, info.verb, info.is_resource_request, info.namespace, info.api_group, info.resource, info.subresource,
+                info.name, info.path,
+            )
+        ]  # fmt: skip
+    if verb is None or resource is None:
+        raise UsageError("name the request: --verb and --resource, or --uri, or --audit-id")
+    from auditlens.policy.facts import groups_serving
+
+    thing, _, subresource = resource.partition("/")
+    plural, dot, group = thing.partition(".")
+    group = group if dot else next(iter(groups_serving(plural)), "")
+    return [Request(user, known, verb, True, namespace, group, plural, subresource, name)]
+
+
+def _recorded(lake: Lake, audit_id: str) -> list[Request]:
+    """The requests of an audit id, once each: clients may choose an id, so there can be several."""
+    from auditlens import engine
+    from auditlens.policy import Request
+
+    rows = (
+        engine.connect(lake)
+        .execute(
+            "select distinct username, user_groups, verb, resource is not null, namespace, api_group, resource, subresource, "
+            "case when verb = 'create' and subresource is null then null else name end, split_part(request_uri, '?', 1) "
+            "from audit where audit_id = ? order by all",
+            [audit_id],
+        )
+        .fetchall()
+    )
+    if not rows:
+        raise UsageError(f"the lake holds no request with audit id {audit_id!r}")
+    return [Request(row[0], tuple(row[1] or ()), row[2] or "", row[3], *(text or "" for text in row[4:])) for row in rows]

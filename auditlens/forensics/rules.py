@@ -1,0 +1,285 @@
+"""Which request made a control-plane component act: one rule each, named, with what it rests on.
+
+Source: Kubernetes controllers (pkg/controller/*): each acts on its owner object, its namespace or its node; who wrote that one is
+the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from auditlens.forensics import endings
+from auditlens.forensics.changes import changes
+from auditlens.forensics.events import Event
+from auditlens.forensics.replay import Life
+from auditlens.forensics.target import Target
+from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Driven, Tracer, body_at, driver, group_of, owners, under
+
+Rule = Callable[[Tracer, Life, Event], "Cause | str | None"]
+
+
+def cause(tracer: Tracer, life: Life, event: Event, who: str) -> Cause | str | None:
+    """What made the controller `who` send `event` about an object; a text where the log cannot tell, None where no rule fits."""
+    deletes = event.verb in ("delete", "deletecollection")
+    rule = (_DELETES if deletes else _CHANGES).get(who)
+    if rule is not None:
+        return rule(tracer, life, event)
+    return _owner(tracer, life, event)
+
+
+def _driven(owner: Life, found: Driven | None, rule: str, why: str) -> Cause | str:
+    if found is None:
+        return f"what changed {owner.key} before is not in the log; it takes update, patch and create of {owner.key.resource} at Request"
+    return Cause(owner, found.event, found.words, f"{rule}: {why}", CERTAIN if found.known else LIKELY)
+
+
+def _owner_life(tracer: Tracer, life: Life, event: Event) -> tuple[Life, str] | str:
+    """The controlling owner of an object and how sure that is; by name where no body names it."""
+    for ref in owners(life, event.time):
+        found = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
+                          when=event.time)  # fmt: skip
+        if found is not None:
+            return found, CERTAIN
+        return (
+            f"the owner {ref.get('kind')}/{ref.get('name')} is not in the log; it takes create, update, patch and delete "
+            "of its resource at Metadata, at RequestResponse to see what changed"
+        )
+    stem = life.key.name.rpartition("-")[0]
+    for resource, group in {"pods": (("replicasets", "apps"), ("jobs", "batch"), ("statefulsets", "apps"), ("daemonsets", "apps")),
+                            "replicasets": (("deployments", "apps"),), "jobs": (("cronjobs", "batch"),)}.get(life.key.resource, ()):  # fmt: skip
+        found = tracer.life(Target(group, (resource,), stem, life.key.namespace, life.key.cluster), event.time) if stem else None
+        if found is not None:
+            return found, GUESS
+    return f"no body in the log shows who owns {life.key}; it takes create of {life.key.resource} at RequestResponse"
+
+
+def _owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """A controller makes or changes what its owner asks for."""
+    found = _owner_life(tracer, life, event)
+    if isinstance(found, str):
+        return None if not owners(life, event.time) else found
+    owner, sure = found
+    if event.verb == "delete" and owner.deleted is not None and owner.deleted.received <= event.time:
+        return Cause(owner, owner.deleted, f"{owner.key} deleted", "owner-deleted: its owner was being deleted", sure)
+    out = _driven(owner, driver(owner, event.time), "owner", "the controller carries out its owner's spec")
+    return out if isinstance(out, str) else _weaker(out, sure)
+
+
+def _weaker(found: Cause, sure: str) -> Cause:
+    order = (GUESS, LIKELY, CERTAIN)
+    return Cause(found.life, found.event, found.effect, found.rule, min(found.sure, sure, key=order.index), found.limit)
+
+
+def _scaled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """A workload controller deletes pods because it is to have fewer, or other ones."""
+    found = _owner_life(tracer, life, event)
+    if isinstance(found, str):
+        return found
+    owner, sure = found
+    if owner.deleted is not None and owner.deleted.received <= event.time:
+        return Cause(owner, owner.deleted, f"{owner.key} deleted", "owner-deleted: its owner was being deleted", sure)
+    change = driver(
+        owner, event.time, paths=("spec.replicas", "spec.parallelism", "spec.suspend", "spec.template", "spec.completions")
+    )
+    out = _driven(owner, change, "scale-down", "the controller deletes pods its owner no longer asks for")
+    return out if isinstance(out, str) else _weaker(out, sure)
+
+
+def _replicated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """replicaset-controller creates pods: for more replicas, or in place of one that went."""
+    found = _owner_life(tracer, life, event)
+    if isinstance(found, str):
+        return found
+    owner, sure = found
+    change = driver(owner, event.time, paths=("spec.replicas",))
+    if change is None:
+        return _driven(owner, None, "", "")
+    wanted = (body_at(owner, event.time).get("spec") or {}).get("replicas")
+    before, made, gone = _siblings(tracer, owner, change.event, event)
+    if wanted is not None and gone is not None and made > wanted - before:
+        rule = "replacement: a pod of the same owner went"
+        return Cause(Life(gone.key, gone.uid, [gone], deleted=gone), gone, f"{gone.key} deleted", rule, LIKELY)
+    out = _driven(owner, change, "owner", "the controller makes the pods its owner asks for")
+    return out if isinstance(out, str) else _weaker(out, sure)
+
+
+def _siblings(tracer: Tracer, owner: Life, since: Event, event: Event) -> tuple[int, int, Event | None]:
+    """Pods the owner had before a change, those made since with `event`, and the last of it that was deleted in between."""
+    alive: set[str | None] = set()
+    made, gone, first = 0, None, set()
+    for e in tracer.siblings(owner):
+        if e.order > event.order:
+            break
+        if e.verb == "create":
+            made += e.time >= since.received
+            if e.time < since.received:
+                alive.add(e.uid)
+        elif e.uid not in first:
+            first.add(e.uid)
+            if e.time < since.received:
+                alive.discard(e.uid)
+            else:
+                gone = e
+    return len(alive), made, gone
+
+
+def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object."""
+    wanted = Target("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
+    for hpa in tracer.lives(wanted):
+        if hpa.first.received > event.time or (hpa.ended is not None and hpa.ended.time < event.received):
+            continue
+        spec = body_at(hpa, event.time).get("spec") or {}
+        if (spec.get("scaleTargetRef") or {}).get("name") != life.key.name:
+            continue
+        change = driver(hpa, event.time)
+        replicas = ((event.request if isinstance(event.request, dict) else {}).get("spec") or {}).get("replicas")
+        out = _driven(hpa, change, "hpa", f"it keeps between {spec.get('minReplicas')} and {spec.get('maxReplicas')}")
+        if isinstance(out, str) or replicas in (spec.get("minReplicas"), spec.get("maxReplicas")):
+            return out
+        return Cause(out.life, out.event, out.effect, out.rule, LIKELY, "the metrics that led to this number are in no audit log")
+    return "no HorizontalPodAutoscaler in the log targets it; it takes create and update of horizontalpodautoscalers at Request"
+
+
+def _bound(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    made = next((e for e in life.events if e.verb == "create" and e.subresource is None and e.ok), None)
+    if made is None:
+        return "who created the pod is not in the log; it takes create of pods at Metadata"
+    return Cause(life, made, f"{life.key} created", "scheduling: the scheduler binds pods that are created", CERTAIN)
+
+
+def _signed(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The signer signs what was approved (KEP-1513)."""
+    for e in reversed(life.events):
+        if e.subresource == "approval" and e.ok and e.received <= event.time:
+            return Cause(life, e, f"{life.key} approved", "csr: the signer signs what is approved", CERTAIN)
+    return "the approval is not in the log; it takes update of certificatesigningrequests/approval at Metadata"
+
+
+def _namespace_made(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """Controllers that put an object into every new namespace."""
+    namespace = tracer.namespace(life.key.namespace, life.key.cluster, event.time)
+    made = next((e for e in namespace.events if e.verb == "create" and e.ok), None) if namespace else None
+    if namespace is None or made is None:
+        return f"the creation of namespace {life.key.namespace} is not in the log; it takes create of namespaces at Metadata"
+    return Cause(namespace, made, f"{namespace.key} created", "namespace-made: every namespace gets one", CERTAIN)
+
+
+def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The garbage collector unties or finishes dependants of a deleted owner (orphan and foreground deletion)."""
+    before = next((r for r in reversed(life.revisions) if r.event.order < event.order and r.object is not None), None)
+    refs = ((before.object or {}).get("metadata") or {}).get("ownerReferences") or [] if before else owners(life, event.time)
+    for ref in refs:
+        owner = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
+                          when=event.time)  # fmt: skip
+        if owner is not None and owner.deleted is not None and owner.deleted.received <= event.time:
+            return Cause(
+                owner, owner.deleted, f"{owner.key} deleted", "owner-gc: the garbage collector unties dependants", CERTAIN
+            )
+    if life.deleted is not None and life.deleted.received <= event.time and life.deleted is not event:
+        return Cause(
+            life, life.deleted, f"{life.key} deleted", "finalizer: the garbage collector lets go of a deleted object", CERTAIN
+        )
+    return "no deletion of an owner is in the log"
+
+
+def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """clusterrole-aggregation-controller copies rules from ClusterRoles that match aggregationRule."""
+    best: Cause | None = None
+    for role in tracer.lives(Target("rbac.authorization.k8s.io", ("clusterroles",), None, None, life.key.cluster)):
+        labels = (body_at(role, event.time).get("metadata") or {}).get("labels") or {}
+        if role.key == life.key or not any(k.startswith("rbac.authorization.k8s.io/aggregate-to") for k in labels):
+            continue
+        change = driver(role, event.time, paths=("rules", "metadata.labels"))
+        if change is not None and (best is None or change.event.order > best.event.order):
+            best = Cause(
+                role, change.event, change.words, "aggregation: it copies the rules of roles with a matching label", LIKELY
+            )
+    return best or "no ClusterRole with an aggregation label is in the log"
+
+
+def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """What the apiserver keeps beside Services and CRDs (registry/core/service/ipallocator, crdregistration)."""
+    body, deletes = body_at(life, event.time), event.verb == "delete"
+    parent = (body.get("spec") or {}).get("parentRef") or {}
+    if parent.get("resource"):
+        wanted = Target(parent.get("group", ""), (parent["resource"],), parent.get("name"), parent.get("namespace") or None,
+                        life.key.cluster)  # fmt: skip
+        return _beside(tracer.lives(wanted), event, deletes, "allocation: an IP address follows its Service")
+    if life.key.resource == "apiservices":
+        group = life.key.name.partition(".")[2]
+        found = [x for x in tracer.lives(Target("apiextensions.k8s.io", ("customresourcedefinitions",), None, None, life.key.cluster))
+                 if x.key.name.endswith("." + group)]  # fmt: skip
+        return _beside(found, event, deletes, "registration: an APIService follows its CRD")
+    return _owner(tracer, life, event)
+
+
+def _beside(found: list[Life], event: Event, deletes: bool, rule: str) -> Cause | str | None:
+    """The create or delete nearest in time, which may be answered after what it brought about."""
+    hits: list[tuple[Any, Life, Event]] = []
+    for x in found:
+        for e in x.events:
+            if e.ok and e.subresource is None and e.verb == ("delete" if deletes else "create") and e.received <= event.time:
+                hits.append((e.order, x, e))
+    if not hits:
+        return "the request behind this is not in the log; it takes create and delete of services and CRDs at Metadata"
+    _, owner, made = max(hits, key=lambda h: h[0])
+    return Cause(owner, made, f"{owner.key} {'deleted' if deletes else 'created'}", rule, CERTAIN)
+
+
+def tainted(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The taint manager deletes pods from nodes with a NoExecute taint."""
+    node = _node(tracer, life, event)
+    if isinstance(node, str):
+        return node
+    before: dict[str, Any] = {}
+    found = None
+    for r in node.revisions:
+        if r.event.received <= event.time and r.object is not None:
+            hits = [c for c in under(changes(before, r.object), ("spec.taints",)) if c.op != "removed"]
+            effects = [t.get("effect") for t in (r.object.get("spec") or {}).get("taints") or []]
+            if hits and "NoExecute" in effects:
+                found = r.event
+            before = r.object
+    if found is None:
+        return f"no NoExecute taint of {node.key} is in the log; it takes patch of nodes at Request"
+    return Cause(node, found, f"{node.key} tainted NoExecute", "taint: pods that do not tolerate it are deleted", CERTAIN)
+
+
+def _node(tracer: Tracer, life: Life, event: Event) -> Life | str:
+    name = (body_at(life, event.time).get("spec") or {}).get("nodeName")
+    if not name:
+        return "the log does not show which node the pod was on; it takes pods/binding at Request or pods at RequestResponse"
+    return tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time) or f"node {name} is not in the log"
+
+
+_CHANGES: dict[str, Rule] = {
+    "horizontal-pod-autoscaler": _hpa,
+    "replicaset-controller": _replicated,
+    "scheduler": _bound,
+    "certificate-controller": _signed,
+    "service-account-controller": _namespace_made,
+    "root-ca-cert-publisher": _namespace_made,
+    "service-ca-cert-publisher": _namespace_made,
+    "generic-garbage-collector": _collected,
+    "namespace-controller": endings.by_namespace,
+    "clusterrole-aggregation-controller": _aggregated,
+    "apiserver": _apiserver,
+}
+_DELETES: dict[str, Rule] = {
+    "generic-garbage-collector": endings.by_owner,
+    "namespace-controller": endings.by_namespace,
+    "pod-garbage-collector": endings.by_node,
+    "taint-eviction-controller": tainted,
+    "node-controller": tainted,
+    "scheduler": endings.by_preemption,
+    "kubelet": endings.by_kubelet,
+    "ttl-after-finished-controller": endings.by_ttl,
+    "replicaset-controller": _scaled,
+    "replication-controller": _scaled,
+    "statefulset-controller": _scaled,
+    "daemon-set-controller": _scaled,
+    "job-controller": _scaled,
+    "apiserver": _apiserver,
+}

@@ -1,0 +1,214 @@
+"""From an effect to its root: each link a request in the log, the rule that ties it to the one before, and how sure that is.
+
+Where the log does not hold the cause the chain ends with what a policy must record to show it. What never happened has no chain.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from auditlens import engine
+from auditlens.errors import UsageError
+from auditlens.forensics import endings, replay, rules
+from auditlens.forensics.changes import changes, words
+from auditlens.forensics.events import Event
+from auditlens.forensics.replay import Life
+from auditlens.forensics.state import moment
+from auditlens.forensics.target import Target, target
+from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, controller, under
+from auditlens.lake import Lake
+
+if TYPE_CHECKING:
+    import duckdb
+
+MOST = 12  # links; a longer chain is a loop
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One request of a chain; `rule` says why it is in it."""
+
+    effect: str
+    event: Event
+    rule: str
+    sure: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The shape of `why -o json`."""
+        e = self.event
+        return {
+            "effect": self.effect, "username": e.username, "impersonated_username": e.impersonated, "verb": e.verb,
+            "resource": e.key.resource, "subresource": e.subresource, "namespace": e.key.namespace, "name": e.key.name,
+            "client": e.client, "user_agent": e.user_agent, "source_ip": e.source_ip, "audit_id": e.audit_id, "source": e.source,
+            "line": e.line, "time": e.time, "rule": self.rule, "sure": self.sure,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Chain:
+    """Effect first, root last; `root` is None where the log does not lead to one."""
+
+    links: list[Link] = field(default_factory=list)
+    root: Link | None = None
+    limits: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The shape of `why -o json`."""
+        return {
+            "links": [x.as_dict() for x in self.links],
+            "root": self.root.as_dict() if self.root else None,
+            "limits": self.limits,
+        }
+
+
+def why(
+    lake: Lake | str,
+    object: str,
+    *,
+    namespace: str | None = None,
+    event: str | None = None,
+    at: dt.datetime | str | None = None,
+    cluster: str | None = None,
+) -> Chain:
+    """The chain from what happened to an object to who began it.
+
+    Args:
+        lake: the lake, or its directory.
+        object: KIND/NAME; a glob is fine where one object fits.
+        namespace: its namespace.
+        event: delete, scale, create, or the path of a field; default: its deletion if it was deleted, else its last change of spec.
+        at: what had happened by then, and the last such thing; default: the end of the log.
+        cluster: only this cluster.
+
+    Raises:
+        UsageError: the object is no kind and name, or several objects fit.
+    """
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    when = moment(lake, at)
+
+    def run(con: duckdb.DuckDBPyConnection) -> Chain:
+        wanted = target(con, object, namespace=namespace, cluster=cluster)
+        if wanted.name is None:
+            raise UsageError(f"{object!r} names no object; write it like pod/web-1")
+        return explain(Tracer(con), wanted, event, when)
+
+    return engine.with_snapshot(lake, run)
+
+
+def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime | None) -> Chain:
+    """`why` with a tracer."""
+    lives = [x for x in tracer.lives(wanted) if when is None or x.first.time <= when]
+    chain = Chain()
+    keys = {x.key for x in lives}
+    if not lives:
+        chain.limits.append(_nothing(tracer, wanted))
+        return chain
+    start = None
+    if len(keys) > 1:
+        start = _only(tracer, lives, what, when)
+        if start is None:
+            raise UsageError(
+                f"{len(keys)} objects fit, such as {', '.join(sorted(map(str, keys))[:3])}; name one, or its namespace"
+            )
+    else:
+        for life in reversed(lives):
+            start = effect(tracer, life, what, when)
+            if start is not None:
+                break
+    if isinstance(start, Cause):
+        _follow(tracer, start, chain)
+    else:
+        chain.limits.append(_never(lives, what))
+    return chain
+
+
+def _only(tracer: Tracer, lives: list[Life], what: str | None, when: dt.datetime | None) -> Cause | None:
+    """With a glob: the effect of the only object that had one."""
+    found = [c for c in (effect(tracer, x, what, when) for x in lives) if c is not None]
+    return found[0] if len({c.life.key for c in found}) == 1 else None
+
+
+def _nothing(tracer: Tracer, wanted: Target) -> str:
+    count = tracer.con.execute("select count(*) from audit").fetchall()[0][0]
+    return f"no request about it succeeded in the log ({count:,} events); it takes writes of {'/'.join(wanted.resources)} at Metadata"
+
+
+def _never(lives: list[Life], what: str | None) -> str:
+    key = lives[-1].key
+    did = {"delete": "deleted", "scale": "scaled", "create": "created"}.get(
+        what or "", f"changed in {what}" if what else "changed"
+    )
+    extra = (
+        "; bodies of its writes are not recorded, which Request would do"
+        if not any(r.object for r in lives[-1].revisions)
+        else ""
+    )
+    return f"{key} was not {did} in the time the log covers{extra}"
+
+
+def effect(tracer: Tracer, life: Life, what: str | None, when: dt.datetime | None) -> Cause | None:
+    """The last thing of a kind that happened to an object by a moment."""
+    if what in (None, "delete"):
+        end = endings.ending(tracer, life)
+        if end is not None and (when is None or end.event.time <= when):
+            return end
+        if what == "delete":
+            return None
+    if what == "create":
+        made = next((e for e in life.events if e.verb == "create" and e.subresource is None and e.ok), None)
+        return (
+            Cause(life, made, f"{life.key} created", "direct: asked for", CERTAIN)
+            if made and (when is None or made.time <= when)
+            else None
+        )
+    paths = {"scale": ("spec.replicas",), None: ("spec", "data", "rules", "subjects", "stringData")}.get(what, (what or "",))
+    return changed(life, paths, when, creation=what is None)
+
+
+def changed(life: Life, paths: tuple[str, ...], when: dt.datetime | None, *, creation: bool = False) -> Cause | None:
+    """The last write that changed one of some fields; with `creation` the one that made the object counts too."""
+    found: Cause | None = None
+    before = None
+    for r in life.revisions:
+        if when is not None and r.event.time > when:
+            break
+        if r.event.writes:
+            if r.event.verb == "create" and r.event.subresource is None:
+                if creation:
+                    found = Cause(life, r.event, f"{life.key} created", "direct: asked for", CERTAIN)
+            elif before is not None and before.object is not None and r.object is not None:
+                hits = under(changes(before.object, r.object), paths)
+                if hits:
+                    sure = CERTAIN if r.known in (replay.EXACT, replay.DERIVED) else LIKELY
+                    found = Cause(life, r.event, f"{life.key}: {words(hits, most=3)}", "direct: asked for", sure)
+            elif paths == ("spec.replicas",) and r.event.subresource == "scale":
+                found = Cause(life, r.event, f"{life.key} scaled", "direct: asked for; to what is not recorded", LIKELY)
+        before = r
+    return found
+
+
+def _follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
+    """Go from cause to cause until somebody outside the control plane, or the end of what the log knows."""
+    now, seen = start, set()
+    while len(chain.links) < MOST:
+        who = controller(now.event)
+        rule = f"request: sent by {who}" if who and now.rule.startswith("direct") else now.rule
+        link = Link(now.effect, now.event, rule, now.sure)
+        chain.links.append(link)
+        if now.limit:
+            chain.limits.append(now.limit)
+        address = (now.event.audit_id, now.event.source, now.event.line, now.life.key)
+        if address in seen:
+            chain.limits.append("the rules lead in a circle here")
+            return
+        seen.add(address)
+        if who is None:
+            chain.root = link
+            return
+        found = rules.cause(tracer, now.life, now.event, who)
+        if not isinstance(found, Cause):
+            chain.limits.append(found or f"{who} does this by itself, or for a reason that no request shows")
+            return
+        now = found

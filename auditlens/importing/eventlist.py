@@ -1,0 +1,82 @@
+"""A posted body is split into its items as they stand, in bounded memory, or it is said why that cannot be done."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+_MAX_ITEMS = 200_000  # of one body: 64 MiB of the shortest events the apiserver writes
+_MIN_ITEM = 64  # bytes of the shortest complete event; a long list of less is no list of events
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+_ITEMS = re.compile(rb'"items"\s*:\s*\[\s*')
+
+
+class _List(msgspec.Struct):
+    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+_decode = msgspec.json.Decoder(_List).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Post(Protocol):
+    """Where a body came from."""
+
+    @property
+    def cluster(self) -> str | None: ...
+    @property
+    def client(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One body of a segment; `damaged` says why its bytes are not what was posted, if they are not."""
+
+    post: Post | None
+    data: memoryview
+    offset: int = 0
+    damaged: str | None = None
+
+
+def split(body: memoryview) -> list[bytes] | str:
+    """The items of an EventList as they stand, a body that is no list as one item, or why it cannot be read."""
+    try:
+        if bytes(body).count(b",") > _MAX_ITEMS and (reason := _too_many(body)):
+            return reason
+        items = _decode(body).items
+    except RecursionError:
+        return "JSON nested too deeply to read"
+    except msgspec.ValidationError:
+        items = msgspec.UNSET  # an object whose `items` is no list, or no object
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        return f"the body is not JSON: {e}"
+    if items is None:
+        return []  # Go writes an empty list as null
+    return [bytes(body)] if items is msgspec.UNSET else [bytes(item) for item in items]
+
+
+def _too_many(body: memoryview) -> str | None:
+    """Why a list with very many commas is not worth splitting; its items are counted one by one, held nowhere."""
+    start = _ITEMS.search(body)
+    if start is None:
+        return None
+    at, count = start.end(), 0
+    while True:
+        try:
+            _skip(body[at:])
+            break
+        except msgspec.DecodeError as e:
+            end = _TRAILING.search(str(e))
+        if end is None:
+            break  # not JSON: the decoder will say where
+        at += int(end[1]) - 1  # of the comma or bracket behind the item, counted from 1
+        count += 1
+        if count > _MAX_ITEMS or (count > 1000 and at < count * _MIN_ITEM):
+            return f"more than {count - 1} items in {at} bytes: not a list of audit events"
+        if body[at] != 0x2C:
+            break
+        at += 1
+    return None

@@ -1,0 +1,66 @@
+"""The policies shipped with auditlens, by name, and the table that compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditlens.errors import UsageError
+from auditlens.policy.loader import load
+from auditlens.policy.model import Policy
+from auditlens.policy.versions import DEFAULT_VERSION
+
+if TYPE_CHECKING:
+    from auditlens.lake import Lake
+
+__all__ = ["folder", "load_preset", "names", "table"]
+
+
+def folder() -> Path:
+    """Where the presets are: inside the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "_share" / "policies"
+    return shipped if shipped.is_dir() else package.parent / "policies"
+
+
+def names() -> list[str]:
+    """The presets by name."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def load_preset(name: str, kubernetes_version: str = DEFAULT_VERSION) -> Policy:
+    """A preset, or the policy in a file; UsageError if it is neither."""
+    path = folder() / f"{name}.yaml" if name in names() else Path(name)
+    try:
+        return load(path.read_text(encoding="utf-8"), kubernetes_version, str(path) if path.name == name else path.name)
+    except OSError as e:
+        raise UsageError(f"{name}: there is no such file or preset ({', '.join(names())}): {e.strerror}") from e
+
+
+def table(lake: Lake | str) -> str:
+    """The Markdown table of the README: each preset simulated over a lake, and what can be answered from it.
+
+    Volumes are shares of the log as it is in the lake.
+    """
+    from auditlens.lake import Lake
+    from auditlens.policy.answerable import coverage
+    from auditlens.policy.simulation import simulate_traffic
+    from auditlens.policy.traffic import survey
+
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    policies = {name: load_preset(name) for name in names()}
+    traffic = survey(lake, policies.values())
+    rows = []
+    for name, policy in policies.items():
+        tried = simulate_traffic(traffic, policy)
+        grades = {a.wish.name: a.grade for a in coverage(policy)}
+        partly = sorted(q for q, grade in grades.items() if grade == "partly")
+        none = sorted(q for q, grade in grades.items() if grade == "no")
+        events = 100 * tried.then.events / max(tried.now.events, 1)
+        size = 100 * tried.then.bytes / max(tried.now.bytes, 1)
+        full = len(grades) - len(partly) - len(none)
+        cells = (f"`{name}`", f"{events:.0f} %", f"{size:.0f} %", f"{full} of {len(grades)}", ", ".join(partly), ", ".join(none))
+        rows.append((tried.then.bytes, f"| {' | '.join(cells)} |"))
+    head = ("preset", "events", "bytes", "answered in full", "with less detail", "not at all")
+    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---|---|"]
+    return "\n".join([*lines, *(row for _, row in sorted(rows))]) + "\n"

@@ -1,0 +1,65 @@
+/*
+title = "Priority and fairness: load, waits and rejections of each priority level and flow schema"
+group = "apiserver log"
+show = ["priority_level", "flow_schema", "requests", "rejected", "wait_p50_ms", "wait_p99_ms", "wait_max_ms", "execution_p99_ms", "seats", "limit_seats", "rejections_logged"]
+needs = "the apiserver's httplog lines (-v=3, 1.24 and later); limits at -v=4, the queues' own words at -v=5"
+logged = []
+
+[params]
+since = ""
+until = ""
+cluster = ""
+limit = {default = 100}
+*/
+with seen as (
+    select
+        cluster, apf_pl as priority_level, apf_fs as flow_schema,
+        count(*) as requests,
+        count(*) filter (where code = 429) as rejected,
+        -- what the request spent before and after its execution; of that the queue is the part that grows
+        greatest(quantile_cont(latency_ms - apf_execution_ms, 0.5) filter (where not long_running(verb, uri)), 0) as wait_p50_ms,
+        greatest(quantile_cont(latency_ms - apf_execution_ms, 0.99) filter (where not long_running(verb, uri)), 0) as wait_p99_ms,
+        greatest(max(latency_ms - apf_execution_ms) filter (where not long_running(verb, uri)), 0) as wait_max_ms,
+        quantile_cont(apf_execution_ms, 0.99) filter (where not long_running(verb, uri)) as execution_p99_ms,
+        sum(apf_iseats) as seats,
+        max_by(audit_id, latency_ms - apf_execution_ms) filter (where not long_running(verb, uri)) as longest_wait_audit_id
+    from http
+    where apf_pl is not null
+        and ($cluster is null or cluster = $cluster)
+        and ($since is null or time >= $since)
+        and ($until is null or time <= $until)
+    group by all
+),
+said as (
+    select
+        cluster,
+        coalesce(fields['plName'], nullif(regexp_extract(message, 'QS[(]([^)]*)[)]', 1), '')) as priority_level,
+        max_by(try_cast(fields['currentCL'] as bigint), time) filter (where kind = 'apf.limit') as limit_seats,
+        max(try_cast(fields['seatDemandHighWatermark'] as double)) filter (where kind = 'apf.limit') as highest_demand,
+        count(*) filter (where kind = 'apf.rejected') as rejections_logged
+    from klog
+    where kind in ('apf.limit', 'apf.rejected')
+        and ($cluster is null or cluster = $cluster)
+        and ($since is null or time >= $since)
+        and ($until is null or time <= $until)
+    group by all
+)
+select
+    coalesce(seen.priority_level, said.priority_level) as priority_level,
+    flow_schema,
+    coalesce(requests, 0) as requests,
+    coalesce(rejected, 0) as rejected,
+    round(wait_p50_ms, 3) as wait_p50_ms,
+    round(wait_p99_ms, 3) as wait_p99_ms,
+    round(wait_max_ms, 3) as wait_max_ms,
+    round(execution_p99_ms, 3) as execution_p99_ms,
+    seats::bigint as seats,
+    limit_seats,
+    highest_demand,
+    coalesce(rejections_logged, 0) as rejections_logged,
+    longest_wait_audit_id,
+    coalesce(seen.cluster, said.cluster) as cluster
+from seen
+full join said on said.cluster = seen.cluster and said.priority_level = seen.priority_level
+order by rejected desc, wait_max_ms desc nulls last, priority_level, flow_schema
+limit $limit

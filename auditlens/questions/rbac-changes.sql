@@ -1,0 +1,91 @@
+/*
+title = "Who changed roles and bindings: before, after, who gained what"
+group = "access"
+show = ["time", "username", "verb", "object", "role", "subjects", "rules", "outcome", "evidence"]
+needs = "ResponseComplete at RequestResponse for writes of rbac.authorization.k8s.io"
+
+[[logged]]
+level = "RequestResponse"
+verbs = ["create", "update", "patch", "delete", "deletecollection"]
+resources = [{group = "rbac.authorization.k8s.io", resources = ["*"]}]
+stages = ["ResponseComplete"]
+
+[params]
+since = ""
+until = ""
+cluster = ""
+user = ""
+resource = ""
+namespace = ""
+name = ""
+attempts = "boolean: also show refused changes"
+system = "boolean: also show what the control plane does itself"
+limit = {default = 1000}
+*/
+with bodies as (
+    select
+        *,
+        coalesce(name, object_name) as object,
+        case
+            when code < 300 and response_kind not in ('Status', 'PartialObjectMetadata') then response_object
+            else request_object
+        end as body
+    from audit
+    where api_group = 'rbac.authorization.k8s.io'
+        and verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
+        and stage in ('ResponseComplete', 'Panic')
+        and not coalesce(dry_run, false)
+        and ($cluster is null or cluster = $cluster)
+        and ($since is null or stage_time >= $since)
+        and ($until is null or stage_time <= $until)
+),
+granted as (
+    select
+        *,
+        json_extract_string(body, '$.roleRef.kind') || '/' || json_extract_string(body, '$.roleRef.name') as role_ref,
+        cast(json_extract(body, '$.subjects') as varchar) as subjects,
+        cast(json_extract(body, '$.rules') as varchar) as rules
+    from bodies
+),
+told as (
+    select
+        *,
+        lag(case when code < 300 then subjects end ignore nulls) over w as subjects_before,
+        lag(case when code < 300 then rules end ignore nulls) over w as rules_before,
+        lag(case when code < 300 then role_ref end ignore nulls) over w as role_before
+    from granted
+    window w as (partition by cluster, resource, namespace, object order by stage_time, audit_id)
+)
+select
+    stage_time as time,
+    username,
+    impersonated_username,
+    verb,
+    resource,
+    namespace,
+    object as name,
+    coalesce(role_ref, role_before) as role,
+    case when verb = 'delete' then null else subjects end as subjects,
+    subjects_before,
+    case when verb = 'delete' then null else rules end as rules,
+    rules_before,
+    code,
+    outcome,
+    status_message,
+    decision_reason,
+    client,
+    source_ips[len(source_ips)] as source_ip,
+    audit_id,
+    source,
+    line,
+    item,
+    cluster
+from told
+where ($attempts or code < 300)
+    and ($system or coalesce(username, '') not in ('system:apiserver', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller'))
+    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
+    and ($resource is null or resource = $resource)
+    and fits(namespace, $namespace)
+    and fits(object, $name)
+order by time, audit_id
+limit $limit

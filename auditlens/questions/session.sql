@@ -1,0 +1,51 @@
+/*
+title = "Everything a user, token or address did, in order"
+group = "access"
+show = ["time", "username", "verb", "object", "subresource", "outcome", "client", "source_ip", "evidence"]
+needs = "ResponseComplete at Metadata for all requests; ResponseStarted for failed logins"
+
+[[logged]]
+level = "Metadata"
+
+[params]
+since = ""
+until = ""
+cluster = ""
+user = ""
+credential = "id of a credential, such as JTI=... or X509SHA256=..."
+source_ip = "address of the peer or one it claims to forward for"
+limit = {default = 10000}
+*/
+select
+    stage_time as time,
+    username,
+    impersonated_username,
+    verb,
+    api_group,
+    resource,
+    subresource,
+    namespace,
+    coalesce(name, object_name) as name,
+    request_uri,
+    code,
+    outcome,
+    dry_run,
+    latency_ms,
+    user_extra['authentication.kubernetes.io/credential-id'][1] as credential,
+    client,
+    source_ips[len(source_ips)] as source_ip,
+    audit_id,
+    source,
+    line,
+    item,
+    cluster
+from audit
+where (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
+    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
+    and ($credential is null or user_extra['authentication.kubernetes.io/credential-id'][1] = $credential)
+    and ($source_ip is null or list_contains(source_ips, $source_ip))
+    and ($cluster is null or cluster = $cluster)
+    and ($since is null or stage_time >= $since)
+    and ($until is null or stage_time <= $until)
+order by time, audit_id
+limit $limit

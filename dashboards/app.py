@@ -1,0 +1,45 @@
+"""The dashboard: an investigation in a browser; this file only says which pages there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from parts import store
+
+ICON = str(Path(__file__).with_name("icon.svg"))  # a file of ours: a named icon would be fetched from elsewhere
+
+STYLE = Path(__file__).with_name("style.css")
+
+
+def main() -> None:
+    """Route to a page; every page is a URL."""
+    st.set_page_config(page_title="auditlens", page_icon=ICON, layout="wide")
+    st.html(STYLE)
+    store.refresh()
+    pages = {
+        "See": [
+            st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
+            st.Page("views/timeline.py", title="Timeline", icon=":material/view_timeline:"),
+        ],
+        "Investigate": [
+            st.Page("views/ask.py", title="Ask", icon=":material/help_center:"),
+            st.Page("views/object.py", title="Object", icon=":material/deployed_code:"),
+            st.Page("views/event.py", title="Event", icon=":material/receipt_long:"),
+        ],
+        "Watch over": [
+            st.Page("views/access.py", title="Access", icon=":material/lock_person:"),
+            st.Page("views/performance.py", title="Performance", icon=":material/speed:"),
+            st.Page("views/policy.py", title="Policy", icon=":material/policy:"),
+        ],
+        "Lake": [st.Page("views/ingest.py", title="Ingest", icon=":material/move_to_inbox:")],
+    }
+    page = st.navigation(pages)
+    with st.sidebar:
+        st.caption("auditlens · lake")
+        st.code(store.path(), language=None, wrap_lines=True)
+    page.run()
+
+
+main()

@@ -1,0 +1,1 @@
+"""What the pages are made of: the store they ask, the scope they share, and how they show log text safely."""

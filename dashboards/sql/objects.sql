@@ -1,0 +1,16 @@
+/* Every object the log has seen, for the search box. */
+select
+    api_group,
+    resource,
+    namespace,
+    name,
+    count(*) as requests,
+    count(*) filter (where verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and code < 400) as changes,
+    min(time) as first_time,
+    max(time) as last_time
+from touch
+where name is not null
+    and resource is not null
+    and via <> 'owner'
+    and ($cluster is null or cluster = $cluster)
+group by all

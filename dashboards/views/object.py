@@ -1,0 +1,405 @@
+"""Object: one object's lives, every change with who made it, its state at a moment, differences, family, and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import altair as alt
+import polars as pl
+import streamlit as st
+import yaml
+
+from auditlens import kinds
+from auditlens.output import plain
+from parts import charts, evidence, forensic, palette, scope, show, store
+from parts.show import literal
+
+TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
+_FOUND = 200
+
+
+def search(now: scope.Scope) -> tuple[str, str, str, str] | None:
+    """The object asked for as (group, resource, namespace, name), from the URL or the search box."""
+    seen = store.figure("objects", cluster=now.cluster)
+    wanted, namespace = st.query_params.get("object", ""), st.query_params.get("namespace", "")
+    left, right = st.columns([0.34, 0.66], vertical_alignment="bottom")
+    with left:
+        words = st.text_input(
+            "Search the objects of the log", key="find", type="search", live="300ms", placeholder="name, namespace or kind: shop frontend",
+            help="Every word must be in the kind, namespace or name",
+        )  # fmt: skip
+    found = matching(seen, words) if words else seen.sort("changes", "requests", descending=True)
+    found = found.head(_FOUND)
+    options = [key_of(r) for r in found.iter_rows(named=True)]
+    current = f"{wanted} {namespace}".strip() if wanted else None
+    if current and current not in options:
+        options.insert(0, current)
+    with right:
+        known = {key_of(r): r for r in found.iter_rows(named=True)}
+        st.session_state["pick"] = current
+        st.selectbox(
+            f"Objects ({seen.height:,} seen)", options, key="pick", index=None, on_change=_picked, placeholder="choose an object",
+            format_func=lambda o: plain(o) + (f"   ·   {known[o]['changes']:,} changes, {known[o]['requests']:,} requests" if o in known else ""),
+        )  # fmt: skip
+    if not wanted or "/" not in wanted:
+        if words and not found.height:
+            show.nothing("Nothing the log has seen fits.", "Objects nobody asked for are not in an audit log.")
+        elif not wanted:
+            start(found, now)
+        return None
+    kind, _, name = wanted.partition("/")
+    resource, _, group = kind.partition(".")
+    hit = next((r for r in seen.iter_rows(named=True) if (r["resource"], r["name"], r["namespace"] or "") == (resource, name, namespace)
+                and (not group or r["api_group"] == group)), None)  # fmt: skip
+    if hit is None and (address := kinds.find(kind)):  # as kubectl takes it: deploy/web
+        resource, group = address[0].resource, group or address[0].group
+    return (hit["api_group"] or "" if hit else group), resource, namespace, name
+
+
+def matching(seen: pl.DataFrame, words: str) -> pl.DataFrame:
+    """Objects that hold every word, those whose name begins with the first of them first."""
+    text = pl.concat_str("resource", "namespace", "name", separator=" ", ignore_nulls=True).str.to_lowercase()
+    wanted = words.lower().replace("/", " ").split()
+    for word in wanted:
+        kind = kinds.find(word)
+        also = pl.col("resource") == kind[0].resource if kind else pl.lit(False)
+        seen = seen.filter(text.str.contains(word, literal=True) | also)
+    first = pl.col("name").str.to_lowercase().str.starts_with(wanted[-1]) if wanted else pl.lit(False)
+    return seen.sort([first, "changes", "requests"], descending=True)
+
+
+def key_of(row: dict[str, Any]) -> str:
+    """The object as one word of the URL, and its namespace."""
+    where = show.address(row)
+    return f"{where['object']} {where['namespace']}".strip()
+
+
+def _picked() -> None:
+    picked = st.session_state.get("pick")
+    if picked:
+        target, _, namespace = picked.partition(" ")
+        st.query_params["object"] = target
+        if namespace:
+            st.query_params["namespace"] = namespace
+        else:
+            st.query_params.pop("namespace", None)
+
+
+def start(found: pl.DataFrame, now: scope.Scope) -> None:
+    """The objects to begin with: those that changed most."""
+    st.subheader("Most changed", anchor=False)
+    picked = show.table(
+        found.head(100), now, "found", columns=("resource", "namespace", "name", "changes", "requests", "first_time", "last_time", "api_group"),
+        about="Objects of the log, most changed first",
+    )  # fmt: skip
+    if picked:
+        _open(picked)
+    else:
+        st.caption(":material/ads_click: Select a row to open the object.")
+
+
+def _open(row: dict[str, Any]) -> None:
+    st.switch_page("views/object.py", query_params={**scope.words(), **{k: v for k, v in show.address(row).items() if v}})
+
+
+def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope) -> pl.DataFrame:
+    """The head: what the log knows of the object, and its requests in time."""
+    where = {"api_group": group, "resource": resource, "namespace": namespace or None, "name": name}
+    frame = store.figure("touches", **where, **now.params)
+    kind = f"{resource}.{group}" if group else resource
+    st.markdown(f"#### {literal(name)}")
+    st.caption(f"{literal(kind)}" + (f" in namespace {literal(namespace)}" if namespace else ", cluster-wide"))
+    if not frame.height:
+        show.nothing("The log holds no request for this object" + (" in this time range." if now.since or now.until else "."),
+                     "Widen the time range, or check the spelling; names are compared exactly.")  # fmt: skip
+        return frame
+    writes = frame.filter(pl.col("verb").is_in(["create", "update", "patch", "delete", "deletecollection"]) & (pl.col("code") < 400))
+    made = writes.filter((pl.col("verb") == "create") & pl.col("subresource").is_null())
+    ended = writes.filter(pl.col("verb").is_in(["delete", "deletecollection"]) & pl.col("subresource").is_null())
+    cells = st.columns([1, 1, 1, 2.4, 2.4])
+    cells[0].metric("Changes", show.number(writes.height))
+    cells[1].metric("Failed", show.number(frame.filter(pl.col("code") >= 400).height))
+    cells[2].metric("Uids", show.number(frame["uid"].n_unique() - int(frame["uid"].null_count() > 0)), help="Different uids under this name: its lives, as far as the log tells")
+    cells[3].metric("Created", _brief(made["time"].min(), now) if made.height else "before the log")  # type: ignore[arg-type]
+    cells[4].metric("Deletion asked", _brief(ended["time"].max(), now) if ended.height else "never in the log")  # type: ignore[arg-type]
+    requests_chart(frame, now)
+    return frame
+
+
+def _brief(when: dt.datetime, now: scope.Scope) -> str:
+    return now.text(when)[5:]
+
+
+def requests_chart(frame: pl.DataFrame, now: scope.Scope) -> None:
+    """Requests by user in time: the shape is the verb, the colour the outcome."""
+    shown = frame.with_columns(
+        pl.when(pl.col("verb").is_in(["get", "list", "watch"])).then(pl.lit("read")).otherwise(pl.col("verb")).alias("did"),
+        pl.col("username").fill_null("nobody"),
+    )
+    top = shown["username"].value_counts(sort=True)["username"].head(9).to_list()
+    shown = shown.with_columns(pl.when(pl.col("username").is_in(top)).then(pl.col("username")).otherwise(pl.lit("others")).alias("user"))
+    low, high = frame["time"].min(), frame["time"].max()
+    assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
+    margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
+    made = charts.plain_columns(
+        charts.wall(shown.select("time", "user", "did", "verb", "subresource", "code", "class", "client", "audit_id"), now, "time"),
+        "user", "client", "audit_id", "subresource",
+    )  # fmt: skip
+    names, shapes = palette.verbs()
+    chart = (
+        alt.Chart(made)
+        .mark_point(filled=True, size=70, opacity=0.85)
+        .encode(
+            charts.axis(low - margin, high + margin, now, grid=True),
+            alt.Y("user:N", title=None, axis=alt.Axis(labelLimit=240), sort=[*map(plain, top), "others"]),
+            charts.colour(legend=True),
+            alt.Shape("did:N", scale=alt.Scale(domain=[*names[:5], "read"], range=[*shapes[:5], "triangle-down"]),
+                      legend=charts.shapes()),
+            tooltip=[alt.Tooltip("time_text:N", title="time"), "user:N", "verb:N", "subresource:N", "code:Q", "client:N", "audit_id:N"],
+        )
+        .add_params(alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick"))
+    )  # fmt: skip
+    event = charts.draw(
+        chart, "object-chart", "Requests on this object in time, by user", 24 * made["user"].n_unique(), around=charts.LEGEND + 26, on_select="rerun", selection_mode=["pick"]
+    )
+    picked = (event["selection"].get("pick") or [{}])[0].get("audit_id")
+    if picked:
+        with st.container(border=True):
+            evidence.event(picked, now, brief=True, key="object-pick")
+    else:
+        st.caption(":material/ads_click: Click a mark to see its event. Marks are shaped by verb and coloured by outcome.")
+
+
+def changes(target: str, namespace: str, now: scope.Scope) -> None:
+    """The history with what each request changed."""
+    history = forensic.function("history")
+    reads = st.toggle("Show reads too", key="reads", bind="query-params")
+    if history is None:
+        forensic.missing("What each request changed")
+        return
+    with forensic.attempt("The history"):
+        answer = store.call("history", history, target, namespace=namespace or None, reads=reads, **now.params)
+        show.notes(answer.notes)
+        if not answer.frame.height:
+            show.nothing("No request for this object in this time range.")
+            return
+        picked = show.table(
+            answer.frame, now, "history", columns=("time", "username", "verb", "subresource", "outcome", "changed", "no_op", "life", "client", "source", "line"),
+            config={"changed": st.column_config.TextColumn(width="large"), "no_op": st.column_config.CheckboxColumn("no-op", help="The resource version stayed as it was")},
+            about="Every request that touched the object, with what it changed",
+        )  # fmt: skip
+        if picked:
+            with st.container(border=True):
+                difference(target, namespace, picked)
+                evidence.event(str(picked["audit_id"]), now, line=picked["line"], brief=True, key="history-evidence")
+        with st.container(horizontal=True):
+            show.exports(answer.frame, "history", "export-history")
+
+
+def difference(target: str, namespace: str, row: dict[str, Any]) -> None:
+    """What one request changed, field by field."""
+    diff = forensic.function("diff")
+    if diff is None or row.get("changed") in (None, "created", "deleted"):
+        return
+    with forensic.attempt("The difference"):
+        found = store.call("diff", diff, target, namespace=namespace or None, audit_id=row["audit_id"])
+        fields(found.as_dicts())
+
+
+def fields(rows: list[dict[str, Any]], *, who: bool = False, key: str = "") -> None:
+    """Changed fields, old beside new."""
+    if not rows:
+        show.nothing("No field differs.")
+        return
+    made = [
+        {"path": r["path"], "op": r["op"], "old": _text(r["old"]), "new": _text(r["new"])}
+        | ({"by": r.get("username"), "time": r.get("time"), "client": r.get("client"), "audit_id": r.get("audit_id")} if who else {})
+        for r in rows
+    ]
+    frame = pl.DataFrame(made, infer_schema_length=None)
+    st.dataframe(show.clean(frame), hide_index=True, key=f"fields{key}", height=show.tall(len(made)), placeholder="", alt="Fields that differ")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def moments(frame: pl.DataFrame, now: scope.Scope) -> list[dt.datetime]:
+    """The times at which the object was written."""
+    writes = frame.filter(pl.col("verb").is_in(["create", "update", "patch", "delete"]) & (pl.col("code") < 400))
+    return writes["time"].unique().sort().to_list() or frame["time"].unique().sort().to_list()
+
+
+def state(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) -> None:
+    """The object as it was after a chosen change."""
+    found = forensic.function("state")
+    if found is None:
+        forensic.missing("The state at a moment")
+        return
+    times = moments(frame, now)
+    _, middle, right = st.columns([0.06, 0.7, 0.24], vertical_alignment="bottom", gap="large")
+    managed = right.toggle("managedFields", key="managed", bind="query-params", help="Who manages which field, as the apiserver keeps it")
+    with middle:  # inset, for the labels at the ends stand out
+        at = times[0]
+        if len(times) > 1:
+            at = st.select_slider(f"As it was after one of {len(times)} changes", times, value=times[-1], format_func=lambda t: now.text(t, precise=True), key="state-at")
+    with forensic.attempt("The state"):
+        answer = store.call("state", found, target, at=at + dt.timedelta(microseconds=1), namespace=namespace or None, cluster=now.cluster)
+        show.notes(answer.limits)
+        for known in answer.objects:
+            e = known.event
+            st.caption(f"Known {literal(known.fidelity)} · after {literal(e.verb)} by {literal(e.username)} · {now.text(e.time, precise=True)} · evidence {literal(f'{e.source}:{e.line}')}")
+            if known.note:
+                show.notes([known.note])
+            if known.object is not None:
+                body = known.object
+                if not managed and isinstance(body.get("metadata"), dict):
+                    body = body | {"metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
+                st.code(show.pretty(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)), language="yaml", height=460)
+            else:
+                show.nothing("Only that it was there is known; its body is not in the log.")
+
+
+def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) -> None:
+    """What differs between two of its moments, and who set each field."""
+    found = forensic.function("diff")
+    if found is None:
+        forensic.missing("The difference of two revisions")
+        return
+    times = moments(frame, now)
+    left, right, more = st.columns([0.4, 0.4, 0.2], vertical_alignment="bottom")
+    words = lambda i: f"{i + 1}. {now.text(times[i], precise=True)}"  # noqa: E731
+    a = left.selectbox("From", range(len(times)), index=0, format_func=words, key="diff-from")
+    b = right.selectbox("To", range(len(times)), index=len(times) - 1, format_func=words, key="diff-to")
+    noise = more.toggle("Noise too", key="diff-noise", help="Resource versions, managedFields and other fields that change with every write")
+    with forensic.attempt("The difference"):
+        tick = dt.timedelta(microseconds=1)
+        answer = store.call("diff", found, target, namespace=namespace or None, since=times[a] + tick, until=times[b] + tick, noise=noise)
+        show.notes(answer.limits)
+        fields(answer.as_dicts(), who=True, key="-diff")
+
+
+def blame(target: str, namespace: str, now: scope.Scope) -> None:
+    """Each field of the last state with who set it."""
+    found = forensic.function("blame")
+    if found is None:
+        forensic.missing("Who set each field")
+        return
+    with forensic.attempt("Who set each field"):
+        rows = store.call("blame", found, target, namespace=namespace or None)
+        if not rows:
+            show.nothing("No body of this object is in the log.", "Field blame needs request or response bodies of its writes.")
+            return
+        made = [{"path": r["path"], "value": _text(r["value"]), "set_by": r["username"], "time": r["time"], "client": r["client"], "audit_id": r["audit_id"] or r["seen_in"]} for r in rows]
+        picked = show.table(pl.DataFrame(made, infer_schema_length=None), now, "blame", about="Fields with who set them last")
+        if picked and picked["audit_id"]:
+            with st.container(border=True):
+                evidence.event(picked["audit_id"], now, brief=True, key="blame-evidence")
+
+
+def family(group: str, resource: str, namespace: str, name: str, now: scope.Scope) -> None:
+    """Who owned it and what it owned, and when."""
+    known = kinds.find(resource)
+    kind = known[0].kind.lower() if known else resource.rstrip("s")
+    frame = store.figure("family", resource=resource, namespace=namespace or None, name=name, kind=kind, cluster=now.cluster)
+    if not frame.height:
+        show.nothing("The log names no owner and nothing it owns.", "Owners stand in response bodies of creates and changes.")
+        return
+    made = charts.plain_columns(charts.wall(frame.with_columns(
+        pl.concat_str("resource", pl.lit("/"), "name").alias("thing")), now, "first_time", "last_time"), "thing", "resource")  # fmt: skip
+    low, high = frame["first_time"].min(), frame["last_time"].max()
+    assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
+    margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
+    chart = alt.Chart(made.head(40).rename({"first_time": "time"})).mark_bar(height=9, color=palette.accent(), minBandSize=3).encode(
+        charts.axis(low - margin, high + margin, now, grid=True), alt.X2("last_time"),
+        alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+        tooltip=["relation:N", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
+    )  # fmt: skip
+    charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, 40))
+    picked = show.table(frame, now, "family", about="Owner and owned objects")
+    if picked:
+        found = kinds.find(str(picked["resource"]))
+        plural = found[0].resource if found else str(picked["resource"])
+        qualified = picked | {"resource": plural, "api_group": found[0].group if found else picked["api_group"]}
+        show.link("object", "Open the object", ":material/deployed_code:", **show.address(qualified))
+
+
+def why(target: str, namespace: str, now: scope.Scope) -> None:
+    """From the last change back to its root, link by link."""
+    found = forensic.function("why")
+    if found is None:
+        forensic.missing("The chain of causes")
+        return
+    with forensic.attempt("The chain of causes"):
+        chain = store.call("why", found, target, namespace=namespace or None)
+        told = chain.as_dict()
+        show.notes(told["limits"])
+        if not told["links"]:
+            return
+        picture(told["links"], now)
+
+
+def picture(links: list[dict[str, Any]], now: scope.Scope) -> None:
+    """The chain drawn from the root to the effect; a click on a node opens its event."""
+    ordered = list(reversed(links))
+    made = pl.DataFrame([
+        {"n": i, "who": plain(x["impersonated_username"] or x["username"] or "nobody"),
+         "did": plain(f"{x['verb']} {x['resource']}" + (f"/{x['subresource']}" if x["subresource"] else "")),
+         "name": plain(str(x["name"] or "")), "effect": plain(str(x["effect"]))[:110], "rule": plain(str(x["rule"]))[:140], "sure": str(x["sure"]),
+         "when": now.text(x["time"], precise=True), "audit_id": plain(str(x["audit_id"])), "kind": "root" if i == 0 else "link"}
+        for i, x in enumerate(ordered)
+    ])  # fmt: skip
+    y = alt.Y("n:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0.35))
+    base = alt.Chart(made).encode(y)
+    box = base.mark_rect(cornerRadius=6, stroke=palette.accent(), fillOpacity=0.14, fill=palette.accent()).encode(
+        x=alt.value(0), x2=alt.value(330), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
+        tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "audit_id:N"],
+    ).add_params(alt.selection_point(name="node", fields=["audit_id"], on="click", clear="dblclick"))  # fmt: skip
+    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=310).encode(x=alt.value(12), text="who:N")
+    did = base.transform_calculate(line="datum.did + ' ' + datum.name").mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=310).encode(x=alt.value(12), text="line:N")
+    rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=540).encode(x=alt.value(350), text="rule:N")
+    effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
+        align="left", baseline="top", dy=3, fontSize=11, limit=540, opacity=0.75).encode(x=alt.value(350), text="line:N")  # fmt: skip
+    st.caption("From the root (top) to the effect. Click a box to see its event.")
+    event = charts.draw(box + title + did + rule + effect, "why-chart", "The chain of causes, root first", 66 * len(links), around=6, on_select="rerun", selection_mode=["node"])
+    picked = (event["selection"].get("node") or [{}])[0].get("audit_id")
+    frame = pl.DataFrame([{k: _text(v) if not isinstance(v, (dt.datetime, int)) else v for k, v in x.items()} for x in ordered], infer_schema_length=None)
+    row = show.table(frame, now, "why-links", columns=("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line"), about="The links of the chain")
+    chosen = picked or (row["audit_id"] if row else None)
+    if chosen:
+        with st.container(border=True):
+            evidence.event(chosen, now, brief=True, key="why-evidence")
+
+
+def main() -> None:
+    """Draw the page."""
+    now = scope.bar("Object", "One object's whole story, and who wrote it")
+    if not show.need_audit(now):
+        return
+    with show.guard("the object"):
+        asked = search(now)
+        if asked is None:
+            return
+        group, resource, namespace, name = asked
+        frame = lives(group, resource, namespace, name, now)
+        if not frame.height:
+            return
+        target = f"{resource}.{group}/{name}" if group else f"{resource}/{name}"
+        tab = st.segmented_control("About the object", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+        if tab == "Changes":
+            changes(target, namespace, now)
+        elif tab == "State":
+            state(target, namespace, frame, now)
+        elif tab == "Diff":
+            diffs(target, namespace, frame, now)
+        elif tab == "Fields":
+            blame(target, namespace, now)
+        elif tab == "Family":
+            family(group, resource, namespace, name, now)
+        else:
+            why(target, namespace, now)
+
+
+main()

@@ -1,0 +1,179 @@
+"""Overview: is the log complete and fresh, what happened when, what is unusual, who and what was busy."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from parts import charts, palette, scope, show, store
+
+BUCKETS = 120
+
+
+def completeness(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+    """The bar that comes first: where each apiserver's log has events, and what is known to be missing."""
+    seconds = charts.step(low, high)
+    frame = store.figure("coverage", step=seconds, **now.params)
+    made = store.figure("recorded", **now.params).row(0, named=True)
+    imports = store.figure("imports")
+    rejected, repeated = int(imports["rejects"].sum() or 0), int(imports["duplicates"].sum() or 0)
+    errors = imports["error"].drop_nulls().len()
+    buckets = charts.buckets(low, high, seconds)
+    empty = buckets - frame["time"].n_unique() if frame.height else buckets
+    age = dt.datetime.now(dt.UTC) - high
+    verdict = "complete as far as the log tells" if not (empty or rejected or errors) else "with holes"
+    cells = st.columns([1.3, 1, 1, 1, 1.4])
+    cells[0].metric("Log", f"{show.number(made['events'])} events", help="Events in the range: every recorded stage of a request")
+    cells[1].metric("Last event", _ago(age), help=f"The last event of the range is of {now.text(high)}")
+    cells[2].metric("Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest")
+    cells[3].metric("Repeats left out", show.number(repeated), help="Records the lake held already; they are counted once")
+    share = f"{100 * made['request_response'] / made['events']:.0f} %" if made["events"] else "–"
+    cells[4].metric("With both bodies", share, help="Share of events at level RequestResponse: only these show what changed, and names the server made up")
+    st.caption(
+        f"**Completeness** · {verdict} · "
+        + (f"{empty} of {buckets} stretches of {charts.every(seconds)} without any event" if empty else f"no empty stretch of {charts.every(seconds)}")
+        + (f" · {made['truncated'] + made['partial']} events were cut" if made["truncated"] + made["partial"] else "")
+    )
+    if frame.height:
+        _strip(frame, now, low, high, seconds)
+
+
+def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
+    names = frame["instance"].unique().sort().to_list()
+    made = charts.plain_columns(charts.wall(frame, now, "time"), "instance").with_columns((pl.col("time") + seconds * 1000).alias("end"))
+    chart = (
+        alt.Chart(made)
+        .mark_rect(color=palette.accent())
+        .encode(
+            charts.axis(low, high, now), alt.X2("end"),
+            alt.Y("instance:N", title=None, axis=None if len(names) == 1 else alt.Axis(labelLimit=160)),
+            alt.Opacity("events:Q", scale=alt.Scale(type="sqrt", range=[0.35, 1]), legend=None),
+            tooltip=[alt.Tooltip("time_text:N", title="from"), alt.Tooltip("instance:N"), alt.Tooltip("events:Q", format=",")],
+        )
+    )  # fmt: skip
+    charts.draw(chart, "coverage", "Where the log has events, by apiserver; blank is a gap", 16 * min(len(names), 8))
+
+
+def _ago(age: dt.timedelta) -> str:
+    seconds = max(0, age.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def requests(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+    """Requests over time by outcome, with the brush; the window's figures beside it."""
+    seconds = charts.step(low, high, BUCKETS)
+    totals = store.figure("totals", **now.params).row(0, named=True)
+    head = st.columns([0.72, 0.28], vertical_alignment="bottom")
+    head[0].subheader("Requests by outcome", anchor=False, help="Drag over the chart to make that time the range of every page")
+    with head[1], st.container(horizontal=True, horizontal_alignment="right"):
+        if now.since or now.until:
+            st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
+    frame = store.figure("traffic", step=seconds, **now.params)
+    charts.brushed(charts.traffic(frame, now, low, high, seconds), now, "traffic", "Requests over time by outcome class", 150)
+    cells = st.columns(8)
+    of = max(totals["requests"], 1)
+    for cell, (label, value, help) in zip(
+        cells,
+        (
+            ("Requests", show.number(totals["requests"]), "One for each request that was answered"),
+            ("Denied", show.number(totals["denied"]), f"401 and 403: {100 * totals['denied'] / of:.1f} %"),
+            ("Rejected", show.number(totals["rejected"]), f"Other 4xx, such as not found and conflict: {100 * totals['rejected'] / of:.1f} %"),
+            ("Failed", show.number(totals["failed"]), f"5xx and panics: {100 * totals['failed'] / of:.1f} %"),
+            ("Users", show.number(totals["users"]), "Different user names, service accounts and nodes among them"),
+            ("Median", show.milliseconds(totals["p50"]), "Latency without watches and sessions; approximate"),
+            ("p95", show.milliseconds(totals["p95"]), "95 of 100 requests are quicker"),
+            ("p99", show.milliseconds(totals["p99"]), "99 of 100 requests are quicker"),
+        ),
+        strict=True,
+    ):
+        cell.metric(label, value, help=help)
+
+
+def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+    """Spikes of refusals and failures; who is seen for the first time."""
+    seconds = charts.step(low, high)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Spikes", anchor=False, help="Stretches with more refusals or failures than three deviations above their mean, and five at least")
+        buckets = charts.buckets(low, high, seconds)
+        frame = store.figure("spikes", step=seconds, buckets=buckets, **now.params)
+        if frame.height:
+            picked = show.table(
+                frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=247,
+                config={"time": st.column_config.DatetimeColumn("time", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=75), "mostly": st.column_config.TextColumn("mostly by", width=125), "doing": st.column_config.TextColumn("mostly doing", width=120)},
+                about="Spikes of refusals and failures",
+            )  # fmt: skip
+            if picked:
+                show.links(picked | {"username": picked["mostly"]})
+        else:
+            show.nothing("No spike in this range.", "Refusals and failures came evenly, or not at all.")
+    with right:
+        first = min((f.min_time for f in store.lake().snapshot().files("audit") if f.min_time), default=low)
+        whole = low <= first + dt.timedelta(seconds=1)
+        baseline = low + (high - low) / 4 if whole else low
+        st.subheader("First seen", anchor=False, help="Users, programs and addresses that the log does not show before")
+        frame = store.figure("newcomers", baseline=baseline, **now.params)
+        if frame.height:
+            picked = show.table(frame, now, "newcomers", columns=("what", "value", "first_time", "events"), height=247, config={
+                    "what": st.column_config.TextColumn(width=65), "value": st.column_config.TextColumn(width=205), "events": st.column_config.NumberColumn(width=60),
+                    "first_time": st.column_config.DatetimeColumn("first", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=85),
+                }, about="Users, programs and addresses seen for the first time")
+            if picked and picked["what"] == "user":
+                show.link("ask", "What this user did", ":material/person:", question="user-activity", user=picked["value"])
+            elif picked:
+                word = "client" if picked["what"] == "program" else "source_ip"
+                show.link("ask", "Its requests", ":material/list:", question="requests", **{word: picked["value"]})
+        else:
+            show.nothing("Nobody new in this range.")
+        st.caption(f"New means not seen before {now.text(baseline)}" + (", the first quarter of the log." if whole else ", the start of the range."))
+
+
+def busy(now: scope.Scope) -> None:
+    """Who makes the most requests, and what was changed most."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Top talkers", anchor=False)
+        frame = store.figure("talkers", **now.params)
+        most = float(frame["requests"].max() or 1)  # type: ignore[arg-type]
+        bar = st.column_config.ProgressColumn("requests", max_value=most, format="localized", width=110)
+        picked = show.table(
+            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "username": st.column_config.TextColumn(width=140), "client": st.column_config.TextColumn(width=80), "failed": st.column_config.NumberColumn(width=50)},
+            height=387, about="Users and programs with the most requests",
+        )  # fmt: skip
+        if picked:
+            show.links(picked)
+    with right:
+        st.subheader("Most changed objects", anchor=False, help="Leases and Events are left out")
+        frame = store.figure("changed", **now.params)
+        picked = show.table(
+            frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed", "mostly"), height=387,
+            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=65), "name": st.column_config.TextColumn(width=135), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=90)},
+            about="Objects that were changed most",
+        )  # fmt: skip
+        if picked:
+            show.links(picked)
+
+
+def main() -> None:
+    """Draw the page."""
+    now = scope.bar("Overview", "Is the log whole, what happened, what stands out")
+    if not show.need_audit(now):
+        return
+    ends = charts.extent(now)
+    if ends is None:
+        show.nothing("No event of this log has a time.")
+        return
+    with show.guard("the overview"):
+        completeness(now, *ends)
+        requests(now, *ends)
+        unusual(now, *ends)
+        busy(now)
+
+
+main()

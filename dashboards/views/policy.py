@@ -1,0 +1,214 @@
+"""Policy: an audit policy linted as it is written, tried on single requests and on this lake's traffic."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from auditlens import AuditlensError, policy, share
+from auditlens.policy import PolicyError
+from parts import charts, forensic, palette, scope, show, store
+from parts.show import literal
+
+TABS = ("Lint", "One request", "Simulate", "Coverage", "Recommend")
+_ICONS = {"error": ":material/error:", "warning": ":material/warning:", "info": ":material/info:"}
+_COLOURS = {"error": "red", "warning": "orange", "info": "blue"}
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+_MOST = 1 << 20  # characters of a policy
+
+
+@st.cache_data(show_spinner=False)
+def shipped() -> dict[str, str]:
+    """The policies that travel with auditlens."""
+    try:
+        return {p.stem: p.read_text() for p in sorted(Path(share.directory("policies")).glob("*.yaml"))}
+    except AuditlensError:
+        return {}
+
+
+def editor() -> str:
+    """The policy's text: pasted, loaded from a file, or one of ours."""
+    known = shipped()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        start = st.selectbox("Begin with", ["", *known], key="begin", format_func=lambda n: n or "own text", on_change=_begin, args=(known,), width=200)
+        given = st.file_uploader("or a file", type=["yaml", "yml", "json"], key="policy-file", on_change=_given, width="stretch", max_upload_size=1)
+        del start, given
+    if "policy-text" not in st.session_state:
+        st.session_state["policy-text"] = known.get("security", "")
+    return st.text_area("Policy (audit.k8s.io/v1)", key="policy-text", height=560, max_chars=_MOST, help="Ctrl+Enter checks it")
+
+
+def _begin(known: dict[str, str]) -> None:
+    if st.session_state["begin"]:
+        st.session_state["policy-text"] = known[st.session_state["begin"]]
+
+
+def _given() -> None:
+    file = st.session_state.get("policy-file")
+    if file is not None:
+        st.session_state["policy-text"] = file.read(_MOST).decode("utf-8", "replace")
+
+
+def lint(text: str) -> None:
+    """Findings in the order of the text, each with its place, why it matters and how to mend it."""
+    findings = policy.lint(text)
+    if not findings:
+        st.success("Clean: kube-apiserver takes it, and no check has anything to say.", icon=":material/check_circle:")
+        return
+    counts = {s: sum(f.severity == s for f in findings) for s in _ICONS}
+    with st.container(horizontal=True):
+        for severity, n in counts.items():
+            if n:
+                st.badge(f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}", icon=_ICONS[severity], color=_COLOURS[severity])  # type: ignore[arg-type]
+    lines = text.split("\n")
+    for finding in findings[:100]:
+        with st.container(border=True):
+            where = f"line {finding.line}" + ("" if finding.rule is None else f", rule {finding.rule}")
+            st.markdown(f":{_COLOURS[finding.severity]}[{_ICONS[finding.severity]}] **{finding.id}** · {where}")
+            st.text(show.plain(finding.message))
+            if 0 < finding.line <= len(lines) and lines[finding.line - 1].strip():
+                st.code(show.plain(lines[finding.line - 1].strip())[:300], language="yaml")
+            if finding.why:
+                st.caption("why")
+                st.text(show.plain(finding.why))
+            if finding.fix:
+                st.caption("how to mend it")
+                st.text(show.plain(finding.fix))
+    if len(findings) > 100:
+        st.caption(f"{len(findings) - 100} more; `auditlens policy lint` prints all.")
+
+
+def one(made: policy.Policy) -> None:
+    """What the policy decides for one request, rule by rule."""
+    left, right = st.columns(2)
+    user = left.text_input("User", "alice", key="p-user", bind="query-params")
+    groups = right.text_input("Groups", "system:authenticated", key="p-groups", bind="query-params", help="Comma-separated")
+    verb = left.selectbox("Verb", VERBS, key="p-verb", bind="query-params", index=3)
+    path = right.text_input("Path of a non-resource request", "", key="p-path", bind="query-params", placeholder="/healthz: then the fields below are not used")
+    group = left.text_input("API group", "", key="p-group", bind="query-params", placeholder="core")
+    resource = right.text_input("Resource", "pods", key="p-resource", bind="query-params", help="With its subresource: pods/exec")
+    namespace = left.text_input("Namespace", "default", key="p-namespace", bind="query-params")
+    name = right.text_input("Name", "", key="p-name", bind="query-params")
+    plural, _, sub = resource.partition("/")
+    request = policy.Request(**_request(user, groups, verb, path, group, plural, sub, namespace, name))
+    told = policy.explain(made, request)
+    decision = told.decision
+    by = "no rule matches" if decision.rule is None else f"rule {decision.rule} decides"
+    st.markdown(f"**{decision.level}** · {by} · stages left out: {', '.join(decision.omit_stages) or 'none'}")
+    rows = [
+        {"rule": s.rule, "line": s.line, "level": s.level, "decides": s.decides, "why": "; ".join(m.why for m in s.missed) or "matches"} for s in told.steps
+    ]
+    frame = pl.DataFrame(rows, schema={"rule": pl.Int64, "line": pl.Int64, "level": pl.String, "decides": pl.Boolean, "why": pl.String})
+    st.dataframe(show.clean(frame, cut=1000), hide_index=True, key="explain", alt="The rules up to the one that decides")
+
+
+def _request(user: str, groups: str, verb: str, path: str, group: str, resource: str, sub: str, namespace: str, name: str) -> dict[str, Any]:
+    """The fields Request has in this version."""
+    known = {f.name for f in dataclasses.fields(policy.Request)}
+    wanted = {
+        "user": user or None, "groups": tuple(g.strip() for g in groups.split(",") if g.strip()), "verb": verb, "path": path or "",
+        "api_group": group, "resource": "" if path else resource, "subresource": sub, "namespace": namespace, "name": name,
+        "resource_request": not path,
+    }  # fmt: skip
+    return {k: v for k, v in wanted.items() if k in known}
+
+
+def simulate(made: policy.Policy, now: scope.Scope) -> None:
+    """The volume each rule would write of this lake's traffic, and what would be lost and gained."""
+    found = forensic.function("simulate", "policy") or _module("simulation", "simulate")
+    if found is None:
+        forensic.missing("Trying a policy on the lake's traffic")
+        return
+    if not show.need_audit(now):
+        return
+    with forensic.attempt("The simulation"):
+        result = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: found(lake, made, **p), **now.params)
+        of = max(result.now.bytes, 1)
+        cells = st.columns(4)
+        cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
+        cells[1].metric("With this policy", show.size(result.then.bytes), f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %", delta_color="off", help=f"{result.then.events:,} events")
+        cells[2].metric("A day", show.size(result.bytes_per_day()), help="Taking it that every hour is like those measured")
+        cells[3].metric("Dead rules", str(len(result.dead)), help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"))
+        rules = result.rules.with_columns(pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what"))
+        totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first())
+        chart = alt.Chart(totals).mark_bar().encode(
+            alt.X("bytes:Q", title="bytes written of this lake's traffic", axis=alt.Axis(format=".2s", tickCount=5)), alt.Y("what:N", sort=None, title=None),
+            alt.Color("level:N", scale=alt.Scale(domain=["None", "Metadata", "Request", "RequestResponse"], range=[palette.quiet(), *palette.series()[:3]]), legend=alt.Legend(orient="top", title=None)),
+            tooltip=["what:N", alt.Tooltip("bytes:Q", format=","), alt.Tooltip("events:Q", format=",")],
+        )  # fmt: skip
+        charts.draw(chart, "sim-chart", "Bytes written by each rule", 18 * totals.height, around=charts.LEGEND + 14)
+        show.table(result.rules, now, "sim-rules", columns=("rule", "line", "level", "stage", "requests", "events", "bytes", "percent", "bytes_per_day"), select=False, about="Volume of each rule")
+        st.caption("What changes against the log as it is: lost and less first by size")
+        show.table(result.changes, now, "sim-changes", columns=("what", "verb", "resource", "stage", "level_before", "level_after", "events_before", "events_after", "bytes_before", "bytes_after"), select=False, about="What is lost and gained")
+        show.notes(result.notes)
+
+
+def _module(module: str, name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(f"auditlens.policy.{module}"), name, None)
+    except ImportError:
+        return None
+
+
+def coverage(made: policy.Policy, now: scope.Scope) -> None:
+    """Which questions the policy lets be answered in full."""
+    found = forensic.function("coverage", "policy") or _module("coverage", "coverage")
+    if found is None:
+        forensic.missing("The coverage of questions by a policy")
+        return
+    with forensic.attempt("The coverage"):
+        result = found(made)
+        rows = result if isinstance(result, pl.DataFrame) else pl.DataFrame([_row(r) for r in getattr(result, "rows", result)], infer_schema_length=None)
+        show.table(rows, now, "coverage-matrix", select=False, about="Questions and what the policy lets them see")
+
+
+def _row(item: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(item) if dataclasses.is_dataclass(item) and not isinstance(item, type) else dict(item)
+    return {k: v if isinstance(v, (int, float, bool, type(None))) else str(v) for k, v in fields.items()}
+
+
+def recommend() -> None:
+    """A policy made from what should be kept."""
+    if (forensic.function("recommend", "policy") or _module("recommend", "recommend")) is None:
+        forensic.missing("Recommending a policy")
+    else:
+        st.info("Recommending is on the command line: `auditlens policy recommend --help`.", icon=":material/info:")
+
+
+def main() -> None:
+    """Draw the page."""
+    now = scope.bar("Policy", "What a policy says, what is wrong with it, what it would write and lose")
+    left, right = st.columns([0.44, 0.56], gap="medium")
+    with left:
+        text = editor()
+        st.download_button("Download", text, "audit-policy.yaml", "application/yaml", icon=":material/download:", key="policy-download", on_click="ignore")
+    with right:
+        tab = st.segmented_control("Policy", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+        with show.guard("the policy"):
+            if tab == "Lint":
+                lint(text)
+                return
+            if tab == "Recommend":
+                recommend()
+                return
+            try:
+                made = policy.load(text)
+            except PolicyError as e:
+                st.error(f"kube-apiserver refuses this policy: {literal(e.kubernetes_message, 400)}", icon=":material/error:")
+                return
+            if tab == "One request":
+                one(made)
+            elif tab == "Simulate":
+                simulate(made, now)
+            else:
+                coverage(made, now)
+
+
+main()

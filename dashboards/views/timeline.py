@@ -1,0 +1,106 @@
+"""Timeline: swim lanes of objects, users or nodes, with every change, failure and session as a mark that leads to its event."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from auditlens.output import plain
+from parts import charts, evidence, palette, scope, show, store
+
+LANES = ("objects", "users", "nodes")
+EVERYWHERE = "all namespaces"
+_DRAWN = 6000  # marks a browser draws and still answers at once
+
+
+def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
+    """What the lanes are, of which namespace, how many, and whether status updates and leases are shown."""
+    namespaces = store.figure("namespaces", **now.params)["namespace"].to_list()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        by = st.segmented_control("Lanes", LANES, key="by", bind="query-params", default="objects", required=True)
+        with st.container(width=260):
+            namespace = scope.choice("Namespace", [EVERYWHERE, *namespaces], "namespace", plain)
+        many = st.number_input("Lanes at most", 5, 80, 30, step=5, key="lanes", bind="query-params", width=130)
+        noise = st.toggle("Status, leases, events", key="noise", bind="query-params", help="What controllers write all the time")
+    return str(by), None if namespace == EVERYWHERE else namespace, int(many), bool(noise)
+
+
+def draw(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
+    """The lanes; the audit id of the mark that was clicked."""
+    shown = frame if frame.height <= _DRAWN else frame.gather_every(-(-frame.height // _DRAWN))
+    names, shapes = palette.verbs()
+    made = shown.with_columns(
+        pl.when(pl.col("session")).then(pl.lit("exec")).when(pl.col("verb").is_in(names)).then(pl.col("verb")).otherwise(pl.lit("read")).alias("did"),
+        pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
+    ).select("lane", "begin", "stage_time", "did", "verb", "subresource", "code", "class", "username", "client", "name", "resource", "audit_id", "session")
+    made = charts.wall(made.rename({"stage_time": "time"}), now, "time", "begin")
+    made = charts.plain_columns(made, "lane", "username", "client", "name", "audit_id", "subresource")
+    order = made["lane"].unique(maintain_order=True).to_list()
+    did = [n for n in (*names, "read") if n in set(made["did"].to_list())]
+    x = charts.axis(low, high, now, grid=True)
+    y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=250, grid=True))
+    tooltip = [
+        alt.Tooltip("time_text:N", title="time"), "lane:N", "verb:N", "subresource:N", "code:Q", "username:N", "client:N", "name:N", "audit_id:N",
+    ]  # fmt: skip
+    pick = alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick")
+    brush = charts.brush()
+    marks = alt.Chart(made).transform_filter("!datum.session").mark_point(filled=True, size=46, opacity=0.85).encode(
+        x, y, charts.colour(),
+        alt.Shape("did:N", scale=alt.Scale(domain=did, range=[dict(zip(names, shapes, strict=True)).get(n, "triangle-down") for n in did]), legend=charts.shapes()),
+        tooltip=tooltip,
+    ).add_params(pick, brush)  # fmt: skip
+    sessions = alt.Chart(made).transform_filter("datum.session").mark_bar(height=9, minBandSize=3, cornerRadius=3).encode(
+        charts.axis(low, high, now, field="begin", grid=True), alt.X2("time"), y, charts.colour(), tooltip=tooltip,
+    )  # fmt: skip
+    name = f"lanes-{st.session_state.get('brushes', 0)}"
+    event = charts.draw(
+        sessions + marks, name, "Swim lanes: changes, failures and sessions in time", 18 * len(order), around=charts.LEGEND + 26, on_select="rerun", selection_mode=["pick", "window"]
+    )
+    window = event["selection"].get("window") or {}
+    if window:
+        charts.taken(name, now)
+        st.rerun()
+    return (event["selection"].get("pick") or [{}])[0].get("audit_id")
+
+
+def main() -> None:
+    """Draw the page."""
+    now = scope.bar("Timeline", "What happened side by side, from days down to milliseconds")
+    if not show.need_audit(now):
+        return
+    ends = charts.extent(now)
+    if ends is None:
+        show.nothing("No event of this log has a time.")
+        return
+    with show.guard("the timeline"):
+        by, namespace, many, noise = controls(now)
+        frame = store.figure("lanes", by=by, namespace=namespace, lanes=many, noise=noise, **now.params)
+        if not frame.height:
+            show.nothing("No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too.")
+            return
+        picked = draw(frame, now, *ends)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            text = f"{frame.height:,} marks in {frame['lane'].n_unique()} lanes"
+            if frame.height > _DRAWN:
+                text += f", every {-(-frame.height // _DRAWN)}th drawn: zoom in to see all"
+            st.caption(f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions")
+            if now.since or now.until:
+                st.button("Zoom out", icon=":material/zoom_out:", on_click=_wider, args=(*ends,), key="wider")
+                st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
+        if picked:
+            with st.container(border=True):
+                evidence.event(picked, now, brief=True, key="lane-evidence")
+        with st.expander("The marks as a table", icon=":material/table_rows:"):
+            row = show.table(frame, now, "lane-rows", columns=("stage_time", "lane", "verb", "subresource", "code", "username", "client", "source", "line"), about="The marks as rows")
+            if row:
+                show.links(row)
+
+
+def _wider(low: dt.datetime, high: dt.datetime) -> None:
+    scope.set_window(low - (high - low) / 2, high + (high - low) / 2)
+
+
+main()

@@ -1,0 +1,120 @@
+"""What the dashboard's tests share: hostile names, looks at a page, a server, and a browser tab that knows when a page is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = ROOT / "dashboards" / "app.py"
+ARTEFACTS = ROOT / "tests" / "artefacts"
+
+# Names as an attacker would choose them: markup, Markdown, links, length, direction, escapes, formulas.
+HOSTILE = (
+    "<script>alert('pwned')</script>",
+    "**bold** [click](http://evil.example) ![x](http://evil.example/x.png)",
+    ":red[red] $\\frac{1}{2}$ :material/skull: `code` ``` fence",
+    "evil\u202egnp.exe\u2066\u200b",
+    "\x1b[31mred\x1b[0m\nsecond line",
+    "=HYPERLINK(\"http://evil.example\")",
+    "n" * 1500,
+)  # fmt: skip
+
+
+def texts(app: AppTest) -> str:
+    """All words on a page outside tables."""
+    kinds = ("title", "header", "subheader", "caption", "markdown", "text", "error", "warning", "info", "success")
+    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind))
+
+
+def frame(app: AppTest, n: int = 0) -> Any:
+    """The n-th table of a page, as pandas."""
+    return app.dataframe[n].value
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    """Figures by label."""
+    return {m.label: m.value for m in app.metric}
+
+
+def serve(lake: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the dashboard as `auditlens dashboard` does, on a free port; the process and the address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "auditlens", "dashboard", "--lake", str(lake), "--port", str(port)], stdout=out, stderr=subprocess.STDOUT,
+            env=os.environ | {"BROWSER": "true"}, start_new_session=True,
+        )  # fmt: skip
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return process, f"http://127.0.0.1:{port}/"
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    stop(process)
+    raise AssertionError(f"the dashboard did not start: {log.read_text()[-2000:]}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and its children, which have a session of their own."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+    except ProcessLookupError:
+        pass
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Tab:
+    """A browser tab on the dashboard that knows when Streamlit is done."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page, self.url = page, url
+        self.outside: list[str] = []
+        page.on("request", lambda r: self.outside.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+        page.set_default_timeout(30_000)
+
+    def open(self, path: str = "") -> Tab:
+        """Go to a page and wait until it is drawn."""
+        self.page.goto(self.url + path)
+        self.page.wait_for_selector("h1")
+        return self.settle()
+
+    def settle(self) -> Tab:
+        """Wait until the script has run and its charts and tables are there."""
+        done = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+        for _ in range(2):
+            self.page.wait_for_timeout(300)
+            self.page.wait_for_selector(done, state="attached")
+        return self
+
+    def words(self) -> str:
+        """The text of the main part."""
+        return str(self.page.inner_text('[data-testid="stMain"]'))
+
+    def metric(self, label: str) -> str:
+        """The figure under a label."""
+        box = self.page.locator('[data-testid="stMetric"]').filter(has=self.page.get_by_text(re.compile(rf"^{re.escape(label)}$"))).first
+        return str(box.locator('[data-testid="stMetricValue"]').inner_text()).strip()
+
+    def row(self, table: int, n: int) -> Tab:
+        """Select the n-th row of a table by its box."""
+        found = self.page.locator('[data-testid="stDataFrame"]').nth(table)
+        found.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(400)
+        found.click(position={"x": 16, "y": 33 + 31 * n + 15})
+        return self.settle()

@@ -1,0 +1,289 @@
+"""Every page's logic without a browser: what it shows of a lake, of an empty one, of one without audit events, of a hostile one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import day, event, write
+from streamlit.testing.v1 import AppTest
+
+from auditlens import ask, sql
+from auditlens.importing.run import import_files
+
+from .helpers import APP, HOSTILE, frame, metrics, texts
+
+Page = Callable[..., AppTest]
+
+NAMES = ("", "timeline", "ask", "object", "event", "access", "performance", "policy", "ingest")
+TABS = (
+    *(f"access?tab={t}" for t in ("Secrets", "Sessions", "Impersonation", "Rights", "Tokens", "Anonymous")),
+    *(f"performance?tab={t}" for t in ("Slow requests", "Traces", "Flow control", "Lists and watches", "Conflicts")),
+    *(f"ingest?tab={t}" for t in ("Rejects", "Tables", "Upload")),
+    *(f"policy?tab={t}" for t in ("One request", "Simulate", "Coverage", "Recommend")),
+    *(f"timeline?by={t}" for t in ("users", "nodes")),
+    "ask?with=SQL",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_lake_says_how_to_begin(page: Page, tmp_path: Path, name: str) -> None:
+    app = page(tmp_path / "none", name)
+    assert not app.error
+    if name != "policy":  # which needs no lake
+        assert "This lake is empty" in texts(app)
+
+
+@pytest.mark.parametrize("url", [*NAMES, *TABS])
+def test_a_page_shows_a_lake(page: Page, small_lake: Path, url: str) -> None:
+    app = page(small_lake, url)
+    assert not app.error
+    assert app.title
+
+
+@pytest.mark.parametrize("url", NAMES)
+def test_a_window_without_events_is_said(page: Page, small_lake: Path, url: str) -> None:
+    app = page(small_lake, f"{url}?since=2020-01-01&until=2020-01-02")
+    assert not app.error
+    if url in ("", "timeline", "ask", "access"):
+        assert "nothing in this time range" in texts(app)
+
+
+def test_a_range_that_is_none_shows_the_whole_log(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "?since=yesterday-ish")
+    assert "not understood" in texts(app)
+    assert metrics(app)["Log"].startswith("280")
+
+
+def test_overview_figures_are_the_lakes(page: Page, small_lake: Path) -> None:
+    shown = metrics(page(small_lake))
+    events, requests, denied = sql(
+        small_lake, "select count(*), count(*) filter (where stage = 'ResponseComplete'), count(*) filter (where code = 403) from audit"
+    ).row(0)
+    assert shown["Log"] == f"{events:,} events"
+    assert (shown["Requests"], shown["Denied"], shown["Rejected records"]) == (f"{requests:,}", f"{denied:,}", "1")
+
+
+def test_the_cluster_filter_is_part_of_the_url(page: Page, small_lake: Path) -> None:
+    assert metrics(page(small_lake, "?cluster=west"))["Log"] == "40 events"
+
+
+def test_an_answer_is_that_of_the_api(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "ask?question=who-deleted&resource=pods&namespace=pay")
+    expected = ask(small_lake, "who-deleted", resource="pods", namespace="pay")
+    assert expected.height > 0
+    assert len(frame(app)) == expected.height
+    assert sorted(frame(app)["audit_id"]) == sorted(expected["audit_id"])
+    assert f"{expected.height:,} rows" in texts(app)
+
+
+def test_the_recipes_give_the_same_answer(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "ask?question=who-deleted&resource=pod&namespace=p*&since=2026-11-23T12:00:00Z")
+    expected = ask(small_lake, "who-deleted", resource="pods", namespace="p*")
+    command, statement = [c.value for c in app.code if "auditlens ask" in c.value or "select" in c.value]
+    assert "who-deleted" in command and "--since 2026-11-23T12:00:00.000000Z" in command and "-n 'p*'" in command
+    assert sql(small_lake, statement).height == expected.height
+
+
+def test_every_question_has_a_form_and_an_answer(page: Page, small_lake: Path) -> None:
+    from auditlens.question import questions
+
+    for name, question in questions().items():
+        app = page(small_lake, f"ask?question={name}")
+        assert not app.error, name
+        labels = {w.label for w in (*app.text_input, *app.number_input, *app.checkbox)}
+        assert {p.name.replace("_", " ") for p in question.params} - {"since", "until", "cluster"} <= labels, name
+
+
+def test_sql_is_run_when_asked_and_only_reads(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "ask?with=SQL")
+    app.text_area(key="sql").set_value("select count(*) as n from audit")
+    app.button[0].click().run()
+    assert [d.value["n"].tolist() for d in app.dataframe if "n" in d.value.columns] == [[280]]
+    for bad in ("drop table audit", "select * from '/etc/passwd'", "copy (select 1) to '/tmp/x.csv'", "select 1; select 2"):
+        app.text_area(key="sql").set_value(bad)
+        app.button[0].click().run()
+        assert app.error, bad
+
+
+def test_an_object_shows_its_requests(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "object?object=secrets/s-8&namespace=shop")
+    assert not app.error
+    assert metrics(app)["Changes"] == "1"
+    assert "`s-8`" in texts(app)
+
+
+def test_the_object_search_finds_by_every_word(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "object")
+    app.text_input(key="find").set_value("shop secret s-16").run()
+    assert app.selectbox(key="pick").options[0].startswith("secrets/s-16 shop")
+
+
+def test_an_unknown_object_is_said(page: Page, small_lake: Path) -> None:
+    assert "holds no request for this object" in texts(page(small_lake, "object?object=pods/nobody&namespace=shop"))
+
+
+def test_an_event_shows_its_fields_and_where_it_stands(page: Page, small_lake: Path) -> None:
+    audit_id, source, line = sql(small_lake, "select audit_id, source, line from audit where verb = 'create' order by line limit 1").row(0)
+    app = page(small_lake, f"event?audit_id={audit_id}")
+    fields = dict(zip(frame(app)["field"], frame(app)["value"], strict=True))
+    assert fields["verb"] == "create"
+    assert f"{source}:{line}" in texts(app)
+
+
+def test_an_event_that_is_not_there_is_said(page: Page, small_lake: Path) -> None:
+    assert "No event has this audit id" in texts(page(small_lake, "event?audit_id=nope"))
+
+
+def test_rejects_show_their_text(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "ingest?tab=Rejects")
+    assert any("<script>broken" in str(d.value.get("text")) for d in app.dataframe)
+
+
+def test_the_import_sums_add_up(page: Page, small_lake: Path) -> None:
+    shown = metrics(page(small_lake, "ingest"))
+    assert (shown["Records"], shown["Rows"], shown["Rejects"]) == ("281", "280", "1")
+
+
+def test_a_policy_is_linted_in_place(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "policy")
+    app.text_area(key="policy-text").set_value("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Loud\n").run()
+    assert "line 4" in texts(app) and "AP" in texts(app)
+    app.text_area(key="policy-text").set_value(": not yaml [").run()
+    assert not app.exception and "line 1" in texts(app)
+
+
+def test_a_refused_policy_is_refused_in_the_servers_words(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "policy?tab=Simulate")
+    app.text_area(key="policy-text").set_value("kind: Policy\n").run()
+    assert "refuses this policy" in texts(app)
+
+
+def test_one_request_names_the_rule_that_decides(page: Page, small_lake: Path) -> None:
+    app = page(small_lake, "policy?tab=One request&p-resource=secrets&p-verb=get")
+    assert "decides" in texts(app)
+
+
+def test_live_pages_follow_the_lake(page: Page, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    import_files([write(tmp_path / "a" / "audit.log", list(day(40)))], lake)
+    app = page(lake)
+    assert metrics(app)["Log"] == "40 events"
+    import_files([write(tmp_path / "b" / "audit.log", list(day(24, first=500)))], lake)
+    app.run()
+    assert metrics(app)["Log"] == "64 events"
+
+
+def test_a_lake_with_only_apiserver_logs(page: Page, tmp_path: Path) -> None:
+    log = b'I1123 12:00:00.000001       1 controller.go:1] "Starting" name="<b>x</b>"\nE1123 12:00:01.000001       1 x.go:2] boom\n'
+    import_files([write(tmp_path / "apiserver.log", log)], tmp_path / "lake")
+    if not sql(tmp_path / "lake", "select 1 from klog limit 1").height:
+        pytest.skip("this version does not import the apiserver's own log")
+    for url in NAMES:
+        app = page(tmp_path / "lake", url)
+        assert not app.error, url
+        if url in ("", "timeline", "ask", "object", "access"):
+            assert "No audit events here yet" in texts(app), url
+
+
+@pytest.mark.parametrize(
+    "url", ["", "timeline", "ask?question=who-deleted&attempts=true", "ask?question=requests", "ask?question=denied", "object", "access", "access?tab=Tokens",
+            "performance?tab=Slow requests", "performance", "ingest", "ingest?tab=Rejects"],
+)  # fmt: skip
+def test_hostile_text_stays_text(page: Page, hostile_lake: Path, url: str) -> None:
+    app = page(hostile_lake, url)
+    assert not app.error
+    harmless(app)
+
+
+@pytest.mark.parametrize("n", range(len(HOSTILE)))
+def test_hostile_events_and_objects_stay_text(page: Page, hostile_lake: Path, n: int) -> None:
+    from urllib.parse import quote
+
+    app = page(hostile_lake, f"event?audit_id=00000000-0000-4000-8000-{n:012d}")
+    harmless(app)
+    assert frame(app)["value"].str.len().max() > 3
+    name, namespace = quote(HOSTILE[n]), quote(HOSTILE[n][:200])
+    for tab in ("Changes", "State", "Family", "Why"):
+        harmless(page(hostile_lake, f"object?object=pods/{name}&namespace={namespace}&tab={tab}"))
+        harmless(page(hostile_lake, f"ask?question=requests&user={name}"))
+
+
+def harmless(app: AppTest) -> None:
+    """Log text on a page stands in code spans, in tables or in boxes of text; and no character in it acts."""
+    import re
+
+    acting = re.compile("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b]")
+    for element in (*app.markdown, *app.caption, *app.subheader, *app.warning, *app.info, *app.error, *app.success):
+        value = str(element.value)
+        assert not acting.search(value), value
+        outside = re.sub(r"(`+).+?\1(?!`)", "", value, flags=re.DOTALL)
+        for sign in ("<script", "evil.example", "[click]", ":red[red]", "**bold**", ":material/skull:"):
+            assert sign not in outside, value
+    for table in app.dataframe:
+        for column in table.value.columns:
+            if table.value[column].dtype == object:
+                assert not table.value[column].dropna().astype(str).str.contains(acting).any(), column
+    for code in app.code:
+        assert not acting.search(code.value.replace("\t", "")), code.value
+
+
+def test_no_page_lets_markup_through() -> None:
+    for path in APP.parent.rglob("*.py"):
+        text = path.read_text()
+        assert "unsafe_allow_html" not in text and "st.write(" not in text, path
+        assert "st.html(" not in text.replace("st.html(STYLE)", ""), path
+
+
+def test_a_label_from_the_log_cannot_leave_its_code_span() -> None:
+    import sys
+
+    sys.path.insert(0, str(APP.parent))
+    from parts.show import literal, words
+
+    assert literal("a`b") == "``a`b``"
+    assert literal("`x") == "`` `x ``"
+    assert literal("``") == "``` `` ```"
+    assert literal("\u202eabc") == "`\\u202eabc`"
+    assert words("see http://evil.example or *this*") == "see `http://evil.example` or `*this*`"
+
+
+def test_colours_differ_for_every_kind_of_eye() -> None:
+    """Neighbouring classes differ in lightness or hue also where red and green look the same (Viénot's simulation)."""
+    import sys
+
+    sys.path.insert(0, str(APP.parent))
+    from parts.palette import CLASSES
+
+    def seen(colour: str, kind: str) -> tuple[float, ...]:
+        r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        r, g, b = (c**2.2 for c in (r, g, b))
+        if kind == "deutan":
+            r = g = 0.29 * r + 0.71 * g
+        elif kind == "protan":
+            r = g = 0.11 * r + 0.89 * g
+        return tuple(c ** (1 / 2.2) * 255 for c in (r, g, b))
+
+    for theme in ("light", "dark"):
+        for kind in ("full", "deutan", "protan"):
+            for i, a in enumerate(CLASSES):
+                for b in CLASSES[i + 1 :]:
+                    pair = seen(getattr(a, theme), kind), seen(getattr(b, theme), kind)
+                    assert sum((x - y) ** 2 for x, y in zip(*pair, strict=True)) ** 0.5 > 24, (theme, kind, a.word, b.word)
+
+
+def test_an_upload_cannot_name_its_place(small_lake: Path) -> None:
+    import sys
+
+    sys.path.insert(0, str(APP.parent))
+    source = (APP.parent / "views" / "ingest.py").read_text()
+    assert "_NAME.sub" in source
+    import re
+
+    clean = re.compile(r"[^A-Za-z0-9._-]+")
+    assert clean.sub("_", Path("../../etc/passwd").name).lstrip(".") == "passwd"
+
+
+def test_event_helper_keeps_ids() -> None:
+    assert event(3)["auditID"].endswith("3")

@@ -1,0 +1,54 @@
+"""Each question's answer on the sample logs is what it was; GOLDEN=1 writes it anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditlens import question
+from auditlens.importing.run import import_files
+from auditlens.lake import Lake
+from auditlens.output import time_text
+
+HERE = Path(__file__).resolve().parent
+SAMPLES = HERE.parents[1] / "sample-logs" / "kubeadm"
+GOLDEN = HERE / "golden"
+MOST = 20
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    folder = tmp_path_factory.mktemp("samples")
+    (folder / "key").write_text("the key of the golden answers")
+    import_files([SAMPLES], folder / "lake", redact_key=folder / "key")
+    return Lake(folder / "lake")
+
+
+def plain(value: Any) -> Any:
+    """As JSON keeps it, wherever the samples lie."""
+    if hasattr(value, "astimezone"):
+        return time_text(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("name", sorted(question.questions()))
+def test_golden_answers(samples: Lake, name: str) -> None:
+    frame = question.ask(samples, name)
+    rows = [
+        {k: Path(v).name if k in ("source", "last_source") and v else plain(v) for k, v in row.items() if k != "instance"}
+        for row in frame.head(MOST).to_dicts()
+    ]
+    found = {"rows": frame.height, "first": rows}
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("GOLDEN"):
+        GOLDEN.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, default=str) + "\n")
+    assert json.loads(path.read_text()) == json.loads(json.dumps(found, default=str))

@@ -1,0 +1,1 @@
+"""Tests of the apiserver's own log: formats, import, questions, commands."""

@@ -1,0 +1,71 @@
+"""Years and zones for stamps that have neither."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from .helpers import read
+
+MARCH_2021 = dt.datetime(2021, 3, 1, tzinfo=dt.UTC).timestamp()
+
+
+def times(data: str, *, name: str = "kube-apiserver.log", latest: float = MARCH_2021) -> list[str]:
+    rows = read(data.encode(), name=name, latest=latest).rows["klog"]
+    return [f"{row['time']:%Y-%m-%dT%H:%M:%S} {row['time_source']}" if row["time"] else "unknown" for row in rows]
+
+
+def line(stamp: str, text: str = "x") -> str:
+    return f"I{stamp} 10:00:00.000000       1 a.go:1] {text}\n"
+
+
+def test_the_latest_year_that_is_not_after_the_file() -> None:
+    assert times(line("1231") + line("0101")) == ["2020-12-31T10:00:00 mtime", "2021-01-01T10:00:00 mtime"]
+    assert times(line("0305")) == ["2020-03-05T10:00:00 mtime"]
+
+
+def test_new_year_several_times_behind_a_date_in_the_file() -> None:
+    data = "Log file created at: 2017/11/01 00:00:00\n" + "".join(map(line, ("1101", "0201", "0701", "1201", "0101", "0501")))
+    assert [t[:10] for t in times(data)] == ["2017-11-01", "2018-02-01", "2018-07-01", "2018-12-01", "2019-01-01", "2019-05-01"]
+
+
+def test_the_29th_of_february_needs_a_leap_year() -> None:
+    assert times(line("0229")) == ["2020-02-29T10:00:00 mtime"]
+
+
+def test_a_day_that_does_not_exist_has_no_time() -> None:
+    assert times(line("1301") + line("0230")) == ["unknown", "unknown"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kube-apiserver.host.root.log.INFO.20180803-195900.1", "kube-apiserver-2018-08-03T19-59-00.000.log.gz", "0.log.20180803-195900"],
+)
+def test_the_name_of_the_file(name: str) -> None:
+    assert times(line("0804"), name=name) == ["2018-08-04T10:00:00 name"]
+
+
+def test_dates_in_the_text() -> None:
+    trace = 'I0804 10:00:00.000000       1 trace.go:1] Trace[1]: "Get" url:/x (04-Aug-2018 09:59:59.000) (total time: 1000ms):\nTrace[1]: [1s] [1s] END\n'
+    assert times(line("0803") + trace) == ["2018-08-03T10:00:00 text", "2018-08-04T10:00:00 text"]
+    assert times("2018/08/03 10:00:00 http: panic serving 192.0.2.1:4: boom\n" + line("0803"))[1] == "2018-08-03T10:00:00 text"
+
+
+def test_old_traces_tell_the_zone() -> None:
+    data = (
+        'I0803 12:00:00.000000       1 trace.go:1] Trace[1]: "Get" (started: 2018-08-03 11:59:59 +0200 CEST) (total time: 1s):\n'
+        "Trace[1]: [1s] [1s] END\n"
+    )
+    found = read(data.encode()).rows
+    assert f"{found['klog'][0]['time']:%H:%M:%S}" == "10:00:00"
+    assert f"{found['trace'][0]['step_time']:%H:%M:%S}" == "09:59:59"
+
+
+def test_a_wrapper_tells_year_and_zone() -> None:
+    data = (
+        "2019-12-31T23:30:00.5Z stderr F I0101 05:00:00.400000       1 a.go:1] half past five east\n"
+        "2020-01-01T00:00:01.5+00:00 stderr F I0101 05:30:01.400000       1 a.go:1] again\n"
+        "2020-01-01T00:00:02.5Z stderr F no header at all\n"
+    )
+    assert times(data)[:2] == ["2019-12-31T23:30:00 wrapper", "2020-01-01T00:00:01 wrapper"]

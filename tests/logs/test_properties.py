@@ -1,0 +1,50 @@
+"""Any text in: no exception, every line accounted for, and the fast path reads what the exact one reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from .helpers import exact_path, read, without_year
+
+_PIECES = [
+    line + b"\n" for path in sorted((Path(__file__).parent / "data").glob("*.log")) for line in path.read_bytes().split(b"\n")
+] + [
+    b"\n", b"   \n", b"\t\n", b"\ttext\n", b" >\n", b"[-]etcd failed: reason\n", b"[+]ping ok\n", b"goroutine 1 [running]:\n", b"{\n", b"}\n",
+    b"Trace[5]: [1s] [1s] END\n", b"Trace[99]: \n", b'"a" [1ms] [1ms] END\n', b"\xff\xfe\n", b"I0101 00:00:00.000000       1 a.go:1] \n",
+    b"I1301 99:99:99.999999       1 a.go:1] no such time\n", b'I0229 00:00:00.000000       1 a.go:1] "leap" a=1 a=2 b="x"\n',
+    b'W0101 00:00:00.000000 1 a.go:1] "narrow pid"\n', b'I0101 00:00:00.000000       1 a.go:1] "torn" a="\n', b"I0101 00:00:00.000000       1 a.go:1]",
+    b'2026-11-23T04:59:00.285177551Z AUDIT: id="q" stage="ResponseComplete" ip="192.0.2.10" method="get" user="a" groups="<none>" as="<self>" '
+    b'asgroups="<lookup>" namespace="d" uri="/api/v1/x" response="200"\n',
+    b"2016-10-06T00:17:09.669794202Z stderr F I1006 00:17:09.000001       1 a.go:1] in a container\n",
+    b'2016-10-06T00:17:10.669794202Z stderr P I1006 00:17:10.000001       1 a.go:1] "in pieces" a="\n',
+    b'2016-10-06T00:17:10.669794202Z stderr F b"\n',
+    b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"a","stage":"ResponseComplete","requestURI":"/x","verb":"get",'
+    b'"user":{"username":"u"},"requestReceivedTimestamp":"2026-11-23T04:00:00.000000Z","stageTimestamp":"2026-11-23T04:00:00.000000Z"}\n',
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES), max_size=30).map(b"".join))
+@example(b"I0101 00:00:00.000000       1 a.go:1] " + b"x" * 100 + b"\n" + b"E0101 00:00:00.000000       1 a.go:1] y\n" * 3)
+@example(b"\xff\n" + b"I0101 00:00:00.000000       1 a.go:1] y\n" * 3)
+def test_lines_in_any_order(data: bytes) -> None:
+    fast = read(data)
+    fast.accounted()
+    small = read(data, chunk=200)
+    small.accounted()
+    with exact_path():
+        exact = read(data)
+    assert (fast.counts, fast.events, len(fast.rejects)) == (exact.counts, exact.events, len(exact.rejects))
+    assert without_year(fast.rows) == without_year(exact.rows)
+    assert fast.counts == small.counts
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=2000) | st.text(max_size=1000).map(lambda t: t.encode("utf-8", "surrogatepass")))
+def test_any_bytes(data: bytes) -> None:
+    read(data).accounted()
+    read(b"I0101 00:00:00.000000       1 a.go:1] x\n" * 5 + data).accounted()
+    read(data, format="kubectl").accounted()

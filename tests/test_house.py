@@ -1,0 +1,127 @@
+"""The house is in order: what exists is documented, imports go down only, modules stay readable, starting is quick."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from auditlens.question import questions
+from auditlens.tables import TABLES
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "auditlens"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+README = (ROOT / "README.md").read_text()
+
+
+def cli(*args: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "auditlens", *args], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_readme_names_both_commands() -> None:
+    assert re.search(r"^make demo\b", README, re.MULTILINE)
+    assert re.search(r"^make test\b", README, re.MULTILINE)
+
+
+def test_the_makefile_explains_its_targets() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z]+):", text, re.MULTILINE)
+    explained = re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE)
+    assert targets == explained
+    assert {"demo", "test", "check", "bench", "docs", "golden", "clean", "help"} <= set(targets)
+
+
+def test_ci_runs_the_command_that_readme_names() -> None:
+    assert re.search(r"\bmake test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_every_question_is_documented() -> None:
+    page = (ROOT / "docs" / "questions.md").read_text()
+    for question in questions().values():
+        assert f"`{question.name}`" in README, question.name
+        assert f"## {question.name}\n" in page, question.name
+        assert not question.title.endswith("."), question.name
+
+
+def test_every_column_is_documented() -> None:
+    page = (ROOT / "docs" / "tables.md").read_text()
+    for table in TABLES.values():
+        for column in table.columns():
+            assert column.doc.endswith("."), f"{table.NAME}.{column.name}"
+            assert f"| `{column.name}` | {column.type.lower()} |" in page, f"{table.NAME}.{column.name}"
+
+
+def test_every_command_has_help() -> None:
+    text = cli("--help")
+    commands = re.findall(r"^  ([a-z]+)  +(.*)$", text.split("Commands:")[1], re.MULTILINE)
+    assert {"import", "ask", "sql", "demo", "dashboard", "lake"} <= {name for name, _ in commands}
+    assert all(about for _, about in commands)
+
+
+@pytest.mark.parametrize(
+    ("command", "mentions"),
+    [
+        (("import",), ("--lake", "--cluster", "--format", "--redact", "--max-line", "--strict", "standard input")),
+        (("sql",), ("--lake", "--timeout", "SELECT")),
+        (("demo",), ("--lake",)),
+        (("dashboard",), ("--lake", "--port", "--address")),
+        (("lake",), ("info", "compact", "retain", "verify")),
+        (("lake", "retain"), ("--yes", "older")),
+        (("ask", "who-deleted"), ("KIND/NAME", "--namespace", "-n", "--since", "--until", "--output", "--wide", "needs in the log")),
+    ],
+)  # fmt: skip
+def test_help_mentions(command: tuple[str, ...], mentions: tuple[str, ...]) -> None:
+    text = cli(*command, "--help")
+    for word in mentions:
+        assert word in text
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from auditlens.cli import main; main(['--help']); "
+        "print(*sorted({m.partition('.')[0] for m in sys.modules} & "
+        "{'duckdb', 'polars', 'pyarrow', 'deltalake', 'streamlit', 'numpy', 'yaml'}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not done.stderr.strip()
+
+
+def test_imports_go_down_only() -> None:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") < 500 or path.name == "tables.py"  # declarations: a line a column
+    if text.strip() and path.name != "__main__.py":
+        assert ast.get_docstring(ast.parse(text)), "a module begins with a sentence that states its promise"
+
+
+def test_every_package_is_one() -> None:
+    """A folder without __init__.py is invisible to the import contract and to mypy's package list."""
+    for folder in {p.parent for p in MODULES}:
+        assert (folder / "__init__.py").exists(), folder
+
+
+def test_every_dependency_says_why() -> None:
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    start = lines.index("dependencies = [")
+    for line in lines[start + 1 : lines.index("]", start)]:
+        assert re.search(r'",\s+# \S', line), line
+
+
+def test_licence_and_version_are_stated() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+    assert cli("--version").strip() == project["version"]
