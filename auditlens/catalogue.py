@@ -6,10 +6,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
-__all__ = ["Message", "kind_of", "messages", "openings"]
+__all__ = ["UNHANDLED", "Message", "kind_of", "messages", "openings"]
 
 _META = re.compile(r"[\\.^$*+?{}\[\]|()]")
 UNHANDLED = "Unhandled Error"  # 1.31 and later: what was the message is `err`
@@ -23,7 +23,6 @@ class Message:
     patterns: tuple[re.Pattern[str], ...]
     meaning: str
     action: str
-    file: str | None = None
     needs: re.Pattern[str] | None = None  # must be found somewhere in the message as well
 
 
@@ -34,10 +33,11 @@ def messages() -> tuple[Message, ...]:
     return tuple(
         Message(
             entry["kind"],
-            tuple(re.compile(p, re.DOTALL) for p in ([entry["pattern"]] if isinstance(entry["pattern"], str) else entry["pattern"])),
+            tuple(
+                re.compile(p, re.DOTALL) for p in ([entry["pattern"]] if isinstance(entry["pattern"], str) else entry["pattern"])
+            ),
             entry["meaning"],
             entry["action"],
-            entry.get("file"),
             re.compile(entry["needs"]) if "needs" in entry else None,
         )
         for entry in found
@@ -69,18 +69,10 @@ def openings() -> tuple[str, ...]:
     return tuple(sorted({o for m in messages() for p in m.patterns if (o := _opening(p.pattern))} | {UNHANDLED}))
 
 
-def kind_of(message: str, fields: Mapping[str, str], file: str | None = None) -> str | None:
+def kind_of(message: str, fields: Mapping[str, str] | None = None) -> str | None:
     """The kind of a message, None when it is not in the catalogue."""
-    return _kind(fields.get("err", message) if message == UNHANDLED else message, file, " ".join(fields))
-
-
-@lru_cache(maxsize=4096)
-def _kind(text: str, file: str | None, keys: str) -> str | None:
+    text = (fields or {}).get("err", message) if message == UNHANDLED else message
     for entry, pattern in _by_letter().get(text[:1], ()) or _by_letter()[""]:
-        if (
-            (entry.file is None or file in (None, entry.file))
-            and pattern.match(text)
-            and (entry.needs is None or entry.needs.search(text) or entry.needs.search(keys))
-        ):
+        if pattern.match(text) and (entry.needs is None or entry.needs.search(text)):
             return entry.kind
     return None

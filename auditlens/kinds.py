@@ -108,9 +108,7 @@ def parse_object(text: str) -> ObjectAddress:
     if not slash:
         raise _malformed(text, "there is no '/' in it")
     if "/" in name:
-        raise _malformed(
-            text, "there is more than one '/' in it, and a namespace or subresource is no part of it"
-        )
+        raise _malformed(text, "there is more than one '/' in it, and a namespace or subresource is no part of it")
     if not name or name != "".join(name.split()):
         raise _malformed(text, "the name is empty or has a space in it")
     if not _KIND_WORD.fullmatch(word.lower()):

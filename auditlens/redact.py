@@ -241,9 +241,7 @@ class _Pass:
     def __init__(self, redactor: Redactor) -> None:
         self.redactor, self.token = redactor, redactor.token
         self.seen: dict[str, str] = {}
-        self.known: set[str] = (
-            set()
-        )  # names that may happen to be values as well: the event shows them anyway
+        self.known: set[str] = set()  # names that may happen to be values as well: the event shows them anyway
 
     def event(self, event: Event) -> Event:
         ref, uri, rule = event.head.get("objectRef"), event.head.get("requestURI"), None
@@ -401,9 +399,7 @@ class _Pass:
             return text
         value = text.encode()
         if base64:
-            with suppress(
-                ValueError
-            ):  # as the server decodes it: line breaks are skipped, all else is an error
+            with suppress(ValueError):  # as the server decodes it: line breaks are skipped, all else is an error
                 value = binascii.a2b_base64(value.translate(None, b"\r\n"), strict_mode=True)
         token = self.token(value)
         if len(text) <= 4096 and len(self.seen) < 1000:

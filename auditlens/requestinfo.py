@@ -122,9 +122,7 @@ def _resolve_path(method: str, target: str, watch: bool = False, selected_name: 
             verb, name = ("watch" if watch else "list"), selected_name
         elif verb == "delete":
             verb = "deletecollection"
-    return RequestInfo(
-        True, verb, prefix, group, version, namespace, parts[0], subresource, name, tuple(parts), path
-    )
+    return RequestInfo(True, verb, prefix, group, version, namespace, parts[0], subresource, name, tuple(parts), path)
 
 
 # --- net/url -----------------------------------------------------------------------------------

@@ -136,6 +136,12 @@ def _memory(pid: int) -> dict[str, int]:
     return found
 
 
+def _cpu(pid: int) -> float:
+    """Seconds of processor time a process has used, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def run(
     name: str, program: str, arguments: list[str], seconds: float, rate: float, tls: bool, wal: Path | None
 ) -> dict[str, object]:
@@ -168,6 +174,7 @@ def run(
             load.start()
             times = sorted(queue.get())
             load.join()
+            cpu = _cpu(server.pid)
             ended = time.monotonic()
             while wal and list(wal.glob("*.seg")) + list(wal.glob("*.open")) and time.monotonic() - ended < 40:
                 time.sleep(0.05)
@@ -183,7 +190,7 @@ def run(
         total = len(times) * EVENTS
         return {
             "run": name, "acked/s": round(total / seconds), "p50 ms": round(times[len(times) // 2] * 1e3, 1),
-            "p99 ms": round(times[int(len(times) * 0.99)] * 1e3, 1), "stored/s": round(total / (seconds + after)) if wal else 0,
+            "p99 ms": round(times[int(len(times) * 0.99)] * 1e3, 1), "CPU ms/batch": round(cpu * 1e3 / len(times), 2), "stored/s": round(total / (seconds + after)) if wal else 0,
             "left s": round(after, 1), "max lag s": round(max(lags, default=0), 1),
             "MiB": {k: v >> 10 for k, v in peaks.items()}, "events": total,
         }  # fmt: skip

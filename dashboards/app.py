@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import streamlit as st
-
 from parts import store
 
 ICON = str(Path(__file__).with_name("icon.svg"))  # a file of ours: a named icon would be fetched from elsewhere
@@ -39,7 +39,11 @@ def main() -> None:
     with st.sidebar:
         st.caption("auditlens · lake")
         st.code(store.path(), language=None, wrap_lines=True)
-    page.run()
+    try:
+        page.run()
+    except Exception:  # whatever it is, the reader gets a sentence and the server's log the rest
+        logging.getLogger("auditlens.dashboard").exception("page %s failed", page.url_path or "overview")
+        st.error("This page failed. The server's log says why; reload to try again.", icon=":material/error:")
 
 
 main()

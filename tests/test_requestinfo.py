@@ -136,9 +136,7 @@ def test_an_empty_segment_stays_in_its_place() -> None:
     assert shown(resolve("GET", "/api/v1/pods//log")) == "list core/v1 - pods/log"
 
 
-@pytest.mark.parametrize(
-    "url", ["https://10.0.0.1:6443/api/v1/nodes", "http:///api/v1/nodes", "//api/v1/nodes"]
-)
+@pytest.mark.parametrize("url", ["https://10.0.0.1:6443/api/v1/nodes", "http:///api/v1/nodes", "//api/v1/nodes"])
 def test_only_an_absolute_uri_has_a_host_to_cut_off(url: str) -> None:
     assert shown(resolve("GET", url)) == "list core/v1 - nodes"
 
@@ -167,8 +165,7 @@ def test_a_request_the_server_turns_away_says_why(url: str, error: str) -> None:
 
 @given(
     st.text(max_size=8) | st.sampled_from(["GET", "DELETE", "CONNECT"]),
-    st.text()
-    | st.text(alphabet="/%2Fapisv1?&=;,\\watchfieldSelctor.nm!()<> \x00\ud800").map("/api/v1/pods?".__add__),
+    st.text() | st.text(alphabet="/%2Fapisv1?&=;,\\watchfieldSelctor.nm!()<> \x00\ud800").map("/api/v1/pods?".__add__),
 )
 def test_resolve_never_raises_on_any_text(method: str, url: str) -> None:
     info = resolve(method, url)

@@ -12,14 +12,13 @@ def main(argv: list[str] | None = None) -> int:
     from auditlens.cli.app import app
 
     try:
-        result = app(args=argv, standalone_mode=False)
-        return int(result or 0)
+        result = int(app(args=argv, standalone_mode=False) or 0)
+        return _interrupted() if result == ExitCode.INTERRUPTED else result  # what typer makes of Ctrl-C
     except AuditlensError as e:
         say(f"auditlens: {e}")
         return int(e.exit_code)
-    except KeyboardInterrupt:
-        say("auditlens: interrupted; the lake is as the last commit left it, the same command finishes the job")
-        return int(ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:  # while typer is not there yet
+        return _interrupted()
     except BrokenPipeError:
         # who reads us has seen enough
         sys.stderr.close()
@@ -29,8 +28,13 @@ def main(argv: list[str] | None = None) -> int:
             say(f"auditlens: {e.format_message()}")
             return int(ExitCode.USAGE)
         if e.__class__.__name__ == "Abort":
-            return int(ExitCode.INTERRUPTED)
+            return _interrupted()
         raise
+
+
+def _interrupted() -> int:
+    say("auditlens: interrupted; the lake is as the last commit left it, the same command finishes the job")
+    return int(ExitCode.INTERRUPTED)
 
 
 def say(text: str) -> None:

@@ -113,7 +113,8 @@ def _of_lake(audit_id: str, lake: Lake) -> Iterator[_Request]:
 
 
 def _map(value: Any) -> dict[str, str]:
-    return {pair["key"]: pair["value"] for pair in value or ()}
+    """Arrow maps reach Python as objects or as lists of key and value."""
+    return dict(value) if isinstance(value, dict) else {pair["key"]: pair["value"] for pair in value or ()}
 
 
 def _shell(request: _Request) -> str:

@@ -187,7 +187,7 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
     where = f"a.stage <> 'RequestReceived' and a.stage_time between '{low}'::timestamptz and '{high}'::timestamptz"
     if count <= _FEW:
         ids = [r[0] for r in con.execute("select distinct audit_id from wanted order by 1").fetchall()]
-        where += " and a.audit_id in (" + ", ".join("'" + str(i).replace("'", "''") + "'" for i in ids) + ")"
+        where += f" and a.audit_id in ({_quoted(ids)})"
     rows = engine.query(con, f"select {_TOUCH}, {_COLUMNS} from wanted as t join audit as a on {_ADDRESS} where {where}", {})
     bodies: dict[str, Any] = {}
     return last_stages(_event(row, bodies) for row in rows.to_dicts())
@@ -195,25 +195,42 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
 
 def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], until: dt.datetime | None = None) -> list[Event]:
     """Writes that came in and of which the log holds no end, of objects their URL names; `where` is a condition on `t`."""
-    writes = ", ".join(f"'{v}'" for v in WRITES)
-    rows = engine.query(
-        con,
+    con.execute("drop table if exists begun")
+    con.execute(
         f"""
-        select t.cluster, t.api_group, t.resource, t.namespace, t.name, null::varchar as uid, null::bigint as rv, 'ref' as via,
-            t.verb, t.subresource, null::bigint as code, null::varchar as response_kind, coalesce(t.dry_run, false) as dry_run,
-            {_COLUMNS.replace("a.", "t.")}
+        create temp table begun as
+        select t.cluster, t.audit_id, t.received_time, t.verb, t.import_id, t.source, t.line, t.item
         from audit as t
-        where t.stage = 'RequestReceived' and t.verb in ({writes}) and t.name is not null
+        where t.stage = 'RequestReceived' and t.verb in ({_quoted(WRITES)}) and t.name is not null
             and ($until::timestamptz is null or t.stage_time <= $until::timestamptz) and {where}
-            and not exists (
-                select 1 from audit as c
-                where c.stage <> 'RequestReceived' and c.audit_id = t.audit_id and c.received_time = t.received_time
-                    and c.cluster = t.cluster and c.verb = t.verb)
         """,
         {**params, "until": until},
     )
+    ids = [r[0] for r in con.execute("select distinct audit_id from begun order by 1").fetchall()]
+    if not ids:
+        return []
+    only = f"and c.audit_id in ({_quoted(ids)})" if len(ids) <= _FEW else ""
+    rows = engine.query(
+        con,
+        f"""
+        with ended as (
+            select distinct c.cluster, c.audit_id, c.received_time, c.verb from audit as c
+            where c.stage <> 'RequestReceived' and c.verb in ({_quoted(WRITES)}) {only}
+        ),
+        open_ as (select * from begun anti join ended using (cluster, audit_id, received_time, verb))
+        select a.cluster, a.api_group, a.resource, a.namespace, a.name, null::varchar as uid, null::bigint as rv, 'ref' as via,
+            a.verb, a.subresource, null::bigint as code, null::varchar as response_kind, coalesce(a.dry_run, false) as dry_run,
+            {_COLUMNS}
+        from open_ as t join audit as a on {_ADDRESS} where a.stage = 'RequestReceived' {only.replace("c.", "a.")}
+        """,
+        {},
+    )
     bodies: dict[str, Any] = {}
     return [_event(row, bodies) for row in rows.to_dicts()]
+
+
+def _quoted(words: Iterable[str | None]) -> str:
+    return ", ".join("'" + str(w).replace("'", "''") + "'" for w in words)
 
 
 def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: str, line: int) -> Event | None:

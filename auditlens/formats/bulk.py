@@ -1,7 +1,6 @@
 """Many klog entries at once: the common shapes of their text as Arrow arrays, without a Python object per entry.
 
-Common is one line, a header in klog's own widths, and a message that is free text or `"message" key="text" key=1` without
-a backslash. Of all others only their numbers are returned; `entry.parse` reads those. What is read here reads the same there.
+Common is one line, a header in klog's own widths, and a message that is free text or `"message" key="text" key=1`. Of all others only their numbers are returned; `entry.parse` reads those. What is read here reads the same there.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from .values import unquote
 
 __all__ = ["Bulk", "headers", "newlines", "read", "slices", "word_positions"]
 
@@ -87,18 +89,12 @@ def read(data: bytes, starts: Ints, ends: Ints, odd: Ints, heads: Mapping[int, I
     close = _place_ends(padded, starts)
     ok &= (close > 0) & (close + 1 < ends) & (buffer[close + 1] == _SPACE)
     start = close + 2
-    if b"\\" in data:
-        slashes = np.flatnonzero(buffer == _BACKSLASH)
-        bare = np.searchsorted(slashes, starts) == np.searchsorted(slashes, ends)
-    else:
-        bare = np.ones(len(starts), dtype=bool)
     quoted = buffer[start] == _QUOTE
     words = _words(padded, 8)[np.where(ok, start, 0)]
     for size, found in (heads or {}).items():
         ok &= ~np.isin(words & np.uint64((1 << 8 * size) - 1), found)
     for at in range(3, 9):  # `GET /x: (1.2ms) 200`: httplog to 1.17
         ok &= quoted | (buffer[start + at] != _SPACE) | (buffer[start + at + 1] != _SLASH)
-    ok &= bare | ~quoted
     text = np.flatnonzero(ok & quoted)
     fields = _Fields(padded, buffer, start[text], ends[text]) if len(text) else None
     if fields is not None:
@@ -218,14 +214,18 @@ class _Fields:
 
     def __init__(self, padded: bytes, buffer: Any, starts: Ints, ends: Ints) -> None:
         quotes = np.flatnonzero(buffer == _QUOTE)
-        low, high = np.searchsorted(quotes, starts), np.searchsorted(quotes, ends)
-        count = high - low
+        slashes = np.flatnonzero(buffer == _BACKSLASH) if b"\\" in padded else np.zeros(0, dtype=np.int64)
+        if len(slashes):
+            quotes = quotes[~_escaped(buffer, quotes, slashes)]
+        low: Ints = np.searchsorted(quotes, starts)
+        high: Ints = np.searchsorted(quotes, ends)
+        count: Ints = high - low
         self.good = (count % 2 == 0) & (count > 0)
         rows = np.flatnonzero(self.good)
         count = count[rows]
         total = int(count.sum())
         # the quotes of the rows that are left, one row after the other
-        first = np.cumsum(count) - count
+        first: Ints = np.cumsum(count) - count
         marks = quotes[np.repeat(low[rows] - first, count) + np.arange(total)]
         opened, closed = marks[0::2], marks[1::2]
         n = len(opened)
@@ -237,6 +237,8 @@ class _Fields:
         until[last] = ends[rows]
         self.begin, self.stop = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
         self.begin[rows], self.stop[rows] = opened[first // 2] + 1, closed[first // 2]
+        if len(slashes):  # a message with escapes: rare
+            self.good[rows] &= np.searchsorted(slashes, self.begin[rows]) == np.searchsorted(slashes, self.stop[rows])
         heads = _words(padded, 4)[self.begin]
         self.http = (heads == _HTTP) & (self.stop - self.begin == 4)
 
@@ -260,9 +262,16 @@ class _Fields:
         self.pair_row, self.pair_key, self.pair_value = self.pair_row[kept], self.pair_key[kept], self.pair_value[kept]
         self.keys = known.keys
         self._without_twice()
-        texts = slices(padded, opened + 1, closed)
-        self.values = pa.concat_arrays([texts, pa.array(known.values, pa.large_string())])
+        self._texts(padded, opened, closed, slashes, known.values)
 
+    def _texts(self, padded: bytes, opened: Ints, closed: Ints, slashes: Ints, bare: list[str]) -> None:
+        """The values: what stands between quotes, escapes undone, then the bare ones."""
+        texts = slices(padded, opened + 1, closed)
+        if len(slashes):
+            inside = np.searchsorted(slashes, opened) != np.searchsorted(slashes, closed)
+            plain = [unquote(texts[i].as_py()) for i in np.flatnonzero(inside).tolist()]
+            texts = pc.replace_with_mask(texts, pa.array(inside), pa.array(plain, pa.large_string()))
+        self.values = pa.concat_arrays([texts, pa.array(bare, pa.large_string())])
 
     def _without_twice(self) -> None:
         """Give up entries in which a key comes twice; of a request's line the last value counts anyway."""
@@ -273,6 +282,18 @@ class _Fields:
             self.good[different[count > 1] // len(self.keys)] = False
             kept = self.good[self.pair_row]
             self.pair_row, self.pair_key, self.pair_value = self.pair_row[kept], self.pair_key[kept], self.pair_value[kept]
+
+
+def _escaped(buffer: Any, quotes: Ints, slashes: Ints) -> Any:
+    """Mask of the quotes behind an odd number of backslashes."""
+    runs = np.flatnonzero(np.diff(slashes, prepend=-2) != 1)  # where each run of them starts
+    length = np.diff(np.append(runs, len(slashes)))
+    odd = slashes[runs + length - 1][length % 2 == 1] + 1
+    at = np.searchsorted(quotes, odd)
+    at = at[at < len(quotes)]
+    mask = np.zeros(len(quotes), dtype=bool)
+    mask[at] = np.isin(quotes[at], odd)
+    return mask
 
 
 class _Pieces:

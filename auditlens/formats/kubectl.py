@@ -68,7 +68,7 @@ def is_debug(entry: Entry) -> bool:
             return "body" in entry.fields
         if entry.message == "Request":
             return "url" in entry.fields or "curlCommand" in entry.fields
-        return entry.message == "Response" and "status" in entry.fields or entry.message.startswith("HTTP Trace: ")
+        return (entry.message == "Response" and "status" in entry.fields) or entry.message.startswith("HTTP Trace: ")
     text = entry.message
     if not text.startswith(_OLD):
         return bool(_REQUEST.match(text) or _DONE.match(text))

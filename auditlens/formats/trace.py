@@ -34,14 +34,18 @@ _HEAD_0 = re.compile(r'Trace "(?P<name>[^"]*)" \(started:? (?P<start>[^()]*)\):?
 _LINE = re.compile(r"Trace\[(\d+)\]:( *)(.*)", re.DOTALL)
 _END = re.compile(r'(?:"(?P<name>[^"]*)" )?\[(?P<total>[^\]\s]+)\] \[[^\]\s]+\] END\s*')
 # ["cacher.Get" key:/x 1499ms (04:58:50.327)   and its closing brackets
-_SPAN = re.compile(r'\["(?P<name>[^"]*)"(?P<fields>.*) (?P<ms>\d+)ms \((?P<clock>\d\d:\d\d:\d\d\.\d{3})\)(?P<close>\]*)\s*', re.DOTALL)
-_STEP = re.compile(r'---"(?P<name>[^"]*)"(?P<fields>.*) (?P<ms>\d+)ms \((?P<clock>\d\d:\d\d:\d\d\.\d{3})\)(?P<close>\]*)\s*', re.DOTALL)
+_SPAN = re.compile(
+    r'\["(?P<name>[^"]*)"(?P<fields>.*) (?P<ms>\d+)ms \((?P<clock>\d\d:\d\d:\d\d\.\d{3})\)(?P<close>\]*)\s*', re.DOTALL
+)
+_STEP = re.compile(
+    r'---"(?P<name>[^"]*)"(?P<fields>.*) (?P<ms>\d+)ms \((?P<clock>\d\d:\d\d:\d\d\.\d{3})\)(?P<close>\]*)\s*', re.DOTALL
+)
 _OLD_STEP = re.compile(r"\[(?P<at>[^\]\s]+)\] \[(?P<ms>[^\]\s]+)\] (?P<name>.*)", re.DOTALL)
 _OLD_FIELDS = re.compile(r" (?=(?:count|len|err|size):)")
 
 _MAX_OPEN = 1000  # blocks whose END is waited for
 _MAX_STEPS = 10_000  # steps of one block that are kept
-_MONTHS = {m: i for i, m in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS = {m: i for i, m in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)}
 _STARTED_NEW = re.compile(r"(\d\d)-([A-Z][a-z]{2})-(\d{4}) (\d\d:\d\d:\d\d\.\d+)")
 _STARTED_OLD = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?)\d* ([+-]\d{4}) ?\S*(?: m=\S+)?")
 
@@ -137,7 +141,6 @@ class Traces:
                 block = self._open[name][0]
                 if line is not None and _add(block, len(line[2]), line[3]):
                     yield self._open.pop(name)
-        # a block is one record: what is open now lacks its END, or its lines are scattered over entries
         while len(self._open) > _MAX_OPEN:
             yield self._open.pop(next(iter(self._open)))
 
@@ -171,11 +174,13 @@ def _add(block: Block, spaces: int, text: str) -> bool:
     match = _STEP.fullmatch(text) or _SPAN.fullmatch(text)
     if match:
         block.steps.append(
-            Step(match["name"], float(match["ms"]), depth, text[0] == "[", None, _clock(match["clock"]), fields_of(match["fields"]))
+            Step(
+                match["name"], float(match["ms"]), depth, text[0] == "[", None, _clock(match["clock"]), fields_of(match["fields"])
+            )
         )
     elif match := _OLD_STEP.fullmatch(text):
         at = duration_ms(match["at"])
-        name, _, rest = match["name"].strip().partition("\0")
+        name, rest = match["name"].strip(), ""
         cut = _OLD_FIELDS.search(name)
         if cut:
             name, rest = name[: cut.start()], name[cut.end() :]

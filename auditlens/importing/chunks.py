@@ -18,7 +18,7 @@ HEAD = 1 << 20  # what is kept of a longer line: enough for every field before t
 class Readable(Protocol):
     """What chunks are read from."""
 
-    def readinto(self, buffer: memoryview, /) -> int | None: ...  # noqa: D102
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
 class ChunkReader:
@@ -33,9 +33,7 @@ class ChunkReader:
         sha256: digest of all bytes, if the caller knows it already.
     """
 
-    def __init__(
-        self, stream: Readable, *, chunk: int = CHUNK, max_line: int = MAX_LINE, sha256: str | None = None
-    ) -> None:
+    def __init__(self, stream: Readable, *, chunk: int = CHUNK, max_line: int = MAX_LINE, sha256: str | None = None) -> None:
         self._stream = stream
         self._known = sha256
         self._chunk = chunk

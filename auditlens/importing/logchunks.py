@@ -116,6 +116,13 @@ def _continuations(data: bytes, buffer: Any, starts: Any, ends: Any) -> Any:
 def _glued(data: bytes, buffer: Any, starts: Any, ends: Any, header: Any, place: Any) -> list[int]:
     """Numbers of lines that hold a header in their middle."""
     near = np.flatnonzero((buffer[1:-1] == 0x5D) & (buffer[2:] == 0x20) & (buffer[:-2] >= 0x30) & (buffer[:-2] <= 0x39)) + 1
+    # `:123] `: a colon before the digits
+    colon, digits = np.zeros(len(near), dtype=bool), np.ones(len(near), dtype=bool)
+    for back in range(2, 12):
+        byte = buffer[np.maximum(near - back, 0)]
+        colon |= digits & (byte == 0x3A)
+        digits &= (byte >= 0x30) & (byte <= 0x39)
+    near = near[colon | digits]
     rows = np.searchsorted(starts, near, side="right") - 1
     rows = rows[(near != place[rows]) & (buffer[starts[rows]] != 9)]
     return [i for i in np.unique(rows).tolist() if len(klog.split(data[starts[i] : ends[i]])) > 1]

@@ -64,8 +64,8 @@ class RowMaker:
         self._traces: dict[str, Traces] = {}  # by instance: blocks may be scattered over entries
         self._clients: dict[tuple[str, int | None], Exchanges] = {}
 
-    def rows(self, entry: Entry, size: int, origin: Origin) -> Iterator[tuple[str, Row]]:
-        """Rows as (table, columns); the one of `klog` comes first."""
+    def rows(self, entry: Entry, size: int, origin: Origin, *, harmless: bool = False) -> Iterator[tuple[str, Row]]:
+        """Rows as (table, columns); the one of `klog` comes first. `harmless`: SUSPECT is not in the entry's text."""
         message, fields = entry.message, entry.fields
         kind: str | None
         http = http_row(entry) if is_http(entry) else None
@@ -79,14 +79,14 @@ class RowMaker:
         elif "Trace[" in message or message.startswith('Trace "'):
             kind, kept = "trace", fields
         else:
-            kind, kept = kind_of(message, fields, entry.file), fields
+            kind, kept = kind_of(message, fields), fields
         audit_id = next((fields[k] for k in AUDIT_ID_KEYS if fields.get(k)), None)
         if audit_id is None and kind == "trace" and (match := _AUDIT_ID.search(message)):
             audit_id = match[1]
         yield "klog", origin.shared | {
             "severity": entry.severity, "pid": entry.pid, "file": entry.file, "file_line": entry.file_line,
-            "logger": entry.logger, "verbosity": entry.verbosity, "message": clean(message, self._redactor),
-            "fields": self._map(kept) if kept else None, "kind": kind, "audit_id": audit_id, "bytes": size,
+            "logger": entry.logger, "verbosity": entry.verbosity, "message": message if harmless else clean(message, self._redactor),
+            "fields": (list(kept.items()) if harmless else self._map(kept)) if kept else None, "kind": kind, "audit_id": audit_id, "bytes": size,
         }  # fmt: skip
         if http is not None:
             yield "http", origin.shared | self._http(http)

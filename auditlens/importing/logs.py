@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditlens.catalogue import kind_of, openings
+from auditlens.catalogue import UNHANDLED, kind_of, openings
 from auditlens.formats import bulk
 from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, clues, named_time
 from auditlens.formats.durations import duration_ms
-from auditlens.formats.entry import Entry, moment_us, parse
-from auditlens.importing.logrows import AUDIT_ID_KEYS, Origin, RowMaker, client_of
+from auditlens.formats.entry import moment_us, parse
+from auditlens.importing.logrows import AUDIT_ID_KEYS, SUSPECT, Origin, RowMaker, client_of
 from auditlens.records import Record
 from auditlens.redact import Redactor
 from auditlens.tables import TABLES
@@ -25,12 +25,6 @@ __all__ = ["LOG_TABLES", "Entries", "LogParser", "LogRows", "as_entries", "few"]
 
 LOG_TABLES = ("klog", "http", "trace", "kubectl")
 
-# Parts of every word that logrows.SUSPECT looks for: searched in whole buffers, so they are few. Those that are also
-# parts of harmless words need one of the characters behind them.
-_WORDS: tuple[tuple[bytes, bytes | None], ...] = (
-    (b"earer ", None), (b"EARER ", None), (b"eyJ", None), (b"assword", None), (b" Body", None),
-    (b"oken", b"\"'=: \\"), (b"ecret", b"\"'=: \\"), (b"orization", b"\"'=: \\"),
-)  # fmt: skip
 _TIMES = {"latency": "latency_ms", "apf_additionalLatency": "apf_additional_latency_ms", "apf_execution_time": "apf_execution_ms",
           "apf_init_latency": "apf_init_latency_ms", "watchlist_init_latency": "watchlist_init_latency_ms"}  # fmt: skip
 _TEXTS = {"verb": "verb", "URI": "uri", "userAgent": "user_agent", "srcIP": "source_ip", "audit-ID": "audit_id",
@@ -93,9 +87,7 @@ def schema(name: str) -> pa.Schema:
     """The columns a table is stored with, and `cluster` and `day` in front."""
     table = TABLES[name]
     stored = table.arrow_schema()
-    return pa.schema(
-        [("cluster", pa.string()), ("day", pa.int32()), *(stored.field(c.name) for c in table.stored())]
-    )
+    return pa.schema([("cluster", pa.string()), ("day", pa.int32()), *(stored.field(c.name) for c in table.stored())])
 
 
 def few(tables: Sequence[pa.Table], name: str) -> list[pa.Table]:
@@ -108,7 +100,9 @@ def few(tables: Sequence[pa.Table], name: str) -> list[pa.Table]:
 class LogParser:
     """The log entries of one source; calls must come in the order of its lines."""
 
-    def __init__(self, *, source: str, import_id: str, instance: str, cluster: str, redactor: Redactor, latest: float | None) -> None:
+    def __init__(
+        self, *, source: str, import_id: str, instance: str, cluster: str, redactor: Redactor, latest: float | None
+    ) -> None:
         self._shared = {"source": source, "import_id": import_id}
         self._instance, self._cluster = instance, cluster
         self._maker = RowMaker(redactor)
@@ -135,11 +129,14 @@ class LogParser:
         first = 0
         for part in parts:
             self.learn(part.data)
-            found = bulk.read(part.data, part.starts, part.ends, part.several | _suspects(part), _EXACT)
+            suspect = _suspects(part)
+            found = bulk.read(part.data, part.starts, part.ends, part.several | suspect, _EXACT)
             day[first + found.numbers], clock[first + found.numbers] = found.day, found.clock_us
             for n in found.rest.tolist():
-                entry = parse(part.data[part.starts[n] : part.ends[n]])
-                rest.append((first + n, part, n, entry))
+                text = part.data[part.starts[n] : part.ends[n]]
+                entry = parse(text)
+                # an escape could stand for any letter
+                rest.append((first + n, part, n, entry, not suspect[n] and b"\\" not in text))
                 day[first + n], clock[first + n] = entry.month * 100 + entry.day, entry.clock_us
                 if entry.time_us is not None:
                     known[first + n] = entry.time_us - (self._clock.zone if entry.form in _LOCAL else 0)
@@ -157,9 +154,9 @@ class LogParser:
             self._bulk(found, part, moments[first:stop], sources[first:stop], out)
         rows: dict[str, list[dict[str, Any]]] = {}
         rest.sort(key=lambda r: int(lines[r[0]]))
-        for at, part, n, entry in rest:
+        for at, part, n, entry, harmless in rest:
             origin = self._origin(part, n, int(moments[at]), int(sources[at]))
-            for name, row in self._maker.rows(entry, int(part.ends[n] - part.starts[n]), origin):
+            for name, row in self._maker.rows(entry, int(part.ends[n] - part.starts[n]), origin, harmless=harmless):
                 rows.setdefault(name, []).append(row)
         self._made(rows, out)
         return out
@@ -223,18 +220,12 @@ _SEVERITIES = np.frombuffer(b"EFIW", dtype=np.uint8)
 
 def _suspects(entries: Entries) -> Any:
     """Mask of the entries that may hold a credential."""
-    data = entries.data
-    at = [p for word, behind in _WORDS for p in bulk.word_positions(data, word) if behind is None or data[p + len(word) : p + len(word) + 1] in behind]
-    if b"%" in data:
-        buffer = np.frombuffer(data + b"\0\0", dtype=np.uint8)
-        percent = np.flatnonzero(buffer == 0x25)
-        first, second = buffer[percent + 1], buffer[percent + 2]
-        at += percent[((first >= 0x34) & (first <= 0x37)) | ((first == 0x32) & (second == 0x35))].tolist()
-    found = np.zeros(len(entries.starts), dtype=bool)
-    if at:
-        rows = np.searchsorted(entries.starts, np.array(at), side="right") - 1
-        found[rows[rows >= 0]] = True
-    return found
+    if not len(entries.starts):
+        return np.zeros(0, dtype=bool)
+    offsets = np.append(entries.starts, entries.ends[-1]).astype(np.int64)
+    texts = pa.LargeStringArray.from_buffers(len(entries.starts), pa.py_buffer(offsets), pa.py_buffer(entries.data))
+    # RE2 goes through them once: three times as fast as looking for eight words
+    return pc.match_substring_regex(texts, SUSPECT.pattern).to_numpy(zero_copy_only=False)
 
 
 def _named(values: Sequence[str | None] | None, n: Any, default: str) -> pa.Array:
@@ -249,7 +240,13 @@ def _table(name: str, rows: int, columns: Mapping[str, Any]) -> pa.Table:
     for column in schema(name):
         value = columns.get(column.name)
         names.append(column.name)
-        arrays.append(pa.nulls(rows, column.type) if value is None else value if isinstance(value, pa.Array) else pa.array(value, column.type))
+        arrays.append(
+            pa.nulls(rows, column.type)
+            if value is None
+            else value
+            if isinstance(value, pa.Array)
+            else pa.array(value, column.type)
+        )
     return pa.Table.from_arrays(arrays, names=names)
 
 
@@ -266,7 +263,9 @@ def _pairs(read: bulk.Bulk) -> tuple[pa.Array | None, pa.Array | None, pa.Array 
         kept &= read.pair_key != key["logger"]
     count = np.bincount(read.pair_row[kept], minlength=rows)
     offsets = np.concatenate(([0], np.cumsum(count))).astype(np.int32)
-    names = pa.DictionaryArray.from_arrays(read.pair_key[kept].astype(np.int32), pa.array(read.keys, pa.string())).cast(pa.string())
+    names = pa.DictionaryArray.from_arrays(read.pair_key[kept].astype(np.int32), pa.array(read.keys, pa.string())).cast(
+        pa.string()
+    )
     values = read.values.take(pa.array(read.pair_value[kept])).cast(pa.string())
     return pa.MapArray.from_arrays(pa.array(offsets), names, values, mask=pa.array(count == 0)), logger, audit_id
 
@@ -294,10 +293,14 @@ def _kinds(read: bulk.Bulk, data: bytes, fields: pa.Array | None) -> pa.Array:
     maybe &= ~read.http
     kinds = np.where(read.http, 1, 0).astype(np.int32)
     names: dict[str | None, int] = {None: 0, "http": 1}
-    for row in np.flatnonzero(maybe).tolist():
-        pairs = dict(fields[row].as_py() or ()) if fields is not None and read.quoted[row] else {}
-        kind = kind_of(read.message[row].as_py(), pairs, read.places[read.place[row]][1])
-        kinds[row] = names.setdefault(kind, len(names))
+    rows = np.flatnonzero(maybe)
+    messages = read.message.take(pa.array(rows)).dictionary_encode()
+    texts = messages.dictionary.to_pylist()
+    of_text = np.array([names.setdefault(k, len(names)) for k in map(kind_of, texts)], dtype=np.int32)
+    kinds[rows] = of_text[messages.indices.to_numpy()] if len(rows) else 0
+    if UNHANDLED in texts and fields is not None:
+        for row in rows[messages.indices.to_numpy() == texts.index(UNHANDLED)].tolist():
+            kinds[row] = names.setdefault(kind_of(UNHANDLED, dict(fields[row].as_py() or ())), len(names))
     return pa.DictionaryArray.from_arrays(pa.array(kinds, mask=kinds == 0), pa.array([k or "" for k in names], pa.string()))
 
 
@@ -367,9 +370,7 @@ def _milliseconds(texts: pa.Array) -> pa.Array:
     whole = pc.match_substring_regex(number, r"^\d+(\.\d+)?$")
     single = pc.and_(whole, pc.ends_with(texts, "s"))
     value = pc.cast(pc.if_else(single, number, None), pa.float64())
-    unit = pc.case_when(
-        pc.make_struct(*(pc.ends_with(texts, u.decode()) for u, _ in _UNITS)), *(pa.scalar(f) for _, f in _UNITS)
-    )
+    unit = pc.case_when(pc.make_struct(*(pc.ends_with(texts, u.decode()) for u, _ in _UNITS)), *(pa.scalar(f) for _, f in _UNITS))
     found = pc.multiply(value, unit)
     if pc.any(pc.and_(pc.invert(single), pc.is_valid(texts))).as_py():
         odd = [duration_ms(t.as_py()) if t.is_valid and not s.as_py() else None for t, s in zip(texts, single, strict=True)]

@@ -108,19 +108,20 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         ) where rank > 1 and new
         """
     )
-    # A cut copy of an event that is there whole: what it still has must agree.
+    # A cut copy of an event that is there whole, or cut later: what it still has must agree.
     agree = " and ".join(f"(p.{c} is null or p.{c} = f.{c})" for c in IDENTITY if c != "cluster")
+    known = " + ".join(f"({c} is not null)::int" for c in IDENTITY)
     con.execute(
         f"""
         insert into repeat by name
         select distinct on (p.import_id, p.source, p.line, p.item)
             p.cluster, p.date, p.import_id, p.source, p.line, p.item, unnest(f.kept)
-        from met p join (select *, {_KEPT} as kept from met where not partial) f
+        from (select *, {known} as known from met) p join (select *, {known} as known, {_KEPT} as kept from met) f
             on p.cluster = f.cluster and (
                 p.audit_id = f.audit_id
-                or p.audit_id is null and p.level = f.level and p.source = f.source and p.line = f.line and p.source <> '{STDIN}'
+                or p.audit_id is null and coalesce(p.level = f.level, true) and p.source = f.source and p.line = f.line and p.source <> '{STDIN}'
             )
-        where p.partial and (p.own or f.own) and {agree}
+        where p.partial and (not f.partial or f.known > p.known) and (p.own or f.own) and {agree}
         """
     )
 

@@ -94,7 +94,9 @@ def import_files(
     except (OSError, duckdb.Error) as e:
         where = getattr(e, "filename", None) or run.lake.path
         why = "no space left on device" if "No space left" in str(e) else getattr(e, "strerror", None) or str(e).splitlines()[0]
-        done = f"{len(report.sources)} of {len(sources)} sources are imported, the lake is intact; the same command finishes the job"
+        done = (
+            f"{len(report.sources)} of {len(sources)} sources are imported, the lake is intact; the same command finishes the job"
+        )
         raise AuditlensError(f"{where}: {why}; {done}") from e
     report.seconds = time.monotonic() - started
     return report

@@ -18,9 +18,7 @@ from typing import Any, BinaryIO
 from auditlens.errors import UsageError
 
 # lumberjack's name for a rotated file: NAME-2006-01-02T15-04-05.000EXT, .gz behind it once compressed
-_ROTATED = re.compile(
-    r"^(?P<stem>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(?P<ext>\.[^.]*)?$"
-)
+_ROTATED = re.compile(r"^(?P<stem>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(?P<ext>\.[^.]*)?$")
 _COMPRESSION = re.compile(r"\.(gz|zst|bz2|xz)$")
 
 STDIN = "-"
@@ -88,13 +86,13 @@ class Stream:
 
     def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
         self._stored = _Stored(raw, limit)
-        buffered: io.BufferedReader = io.BufferedReader(self._stored, 1 << 20)  # type: ignore[assignment]
+        buffered: io.BufferedReader = io.BufferedReader(self._stored, 1 << 20)
         codec = _codec(buffered.peek(6)[:6])
         self._inside = codec(buffered) if codec else buffered
 
     def readinto(self, buffer: memoryview) -> int:
         """Read up to the size of the buffer; 0 at the end. Raises one of decompression_errors() on damage."""
-        return self._inside.readinto(buffer) or 0
+        return self._inside.readinto1(buffer)  # not readinto: what it had read before it met the damage would be lost
 
     @property
     def stored_bytes(self) -> int:
@@ -109,13 +107,41 @@ class Stream:
         self._stored.close()
 
 
+class _Zstd(io.BufferedIOBase):
+    """The content of zst frames, one behind another; unlike the library's reader it tells when the last one is not whole."""
+
+    _INPUT = 2048  # bytes at once: what they can grow to is the memory it takes, 64 MiB at worst
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        import zstandard
+
+        self._file = file
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._out = memoryview(b"")
+
+    def readinto1(self, buffer: Any) -> int:
+        while not self._out:
+            data = self._frame.unused_data if self._frame and self._frame.eof else b""
+            data = data or self._file.read(self._INPUT)
+            if not data and (self._frame is None or self._frame.eof):
+                return 0
+            if not data:
+                raise EOFError("the last frame is not finished")
+            if self._frame is None or self._frame.eof:
+                self._frame = self._new()
+            self._out = memoryview(self._frame.decompress(data))
+        size = min(len(buffer), len(self._out))
+        buffer[:size] = self._out[:size]
+        self._out = self._out[size:]
+        return size
+
+
 def _codec(magic: bytes) -> Callable[[io.BufferedReader], Any] | None:
     if magic[:2] == b"\x1f\x8b":
         return lambda f: gzip.GzipFile(fileobj=f, mode="rb")
     if magic[:4] == b"\x28\xb5\x2f\xfd":
-        import zstandard
-
-        return lambda f: zstandard.ZstdDecompressor().stream_reader(f, read_across_frames=True)
+        return _Zstd
     if magic[:3] == b"BZh":
         return bz2.BZ2File
     if magic == b"\xfd7zXZ\x00":
@@ -150,14 +176,16 @@ def find_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
 def _expand(text: str) -> Iterator[Path]:
     path = Path(text)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
+        files = sorted(
+            p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        )
         if not files:
             raise UsageError(f"{text}: the directory holds no files")
         yield from _without_twins(files)
     elif path.exists():
         yield path
     else:
-        matches = sorted(Path(m) for m in glob.glob(text, recursive=True))
+        matches = sorted(Path(m) for m in glob.glob(text, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not matches:
             raise UsageError(f"{text}: no such file or directory")
         for match in matches:
@@ -170,7 +198,11 @@ def _expand(text: str) -> Iterator[Path]:
 def _without_twins(files: list[Path]) -> list[Path]:
     """While lumberjack compresses, X and X.gz both exist for a moment; X is the whole one."""
     names = {str(f) for f in files}
-    return [f for f in files if not (_ROTATED.match(_COMPRESSION.sub("", f.name)) and f.suffix == ".gz" and str(f.with_suffix("")) in names)]
+    return [
+        f
+        for f in files
+        if not (_ROTATED.match(_COMPRESSION.sub("", f.name)) and f.suffix == ".gz" and str(f.with_suffix("")) in names)
+    ]
 
 
 def _order(source: SourceFile) -> tuple[str, bool, str]:

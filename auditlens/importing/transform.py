@@ -7,7 +7,7 @@ Python for `formats.event.read_event` and redaction, and joins the rest. Nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -39,10 +39,7 @@ WIRE: dict[str, Any] = {
     "authenticationMetadata": "VARCHAR",
     "sourceIPs": ["VARCHAR"],
     "userAgent": "VARCHAR",
-    "objectRef": {
-        k: "VARCHAR"
-        for k in ("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource")
-    },
+    "objectRef": dict.fromkeys(("resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource"), "VARCHAR"),
     "responseStatus": {
         "status": "VARCHAR", "message": "VARCHAR", "reason": "VARCHAR", "details": "VARCHAR", "code": "BIGINT",
     },

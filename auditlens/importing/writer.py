@@ -18,7 +18,6 @@ from auditlens.importing.logs import LOG_TABLES, LogRows, few
 from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
 from auditlens.lake.files import quoted
-from auditlens.records import Reject
 from auditlens.redact import Redactor
 from auditlens.tables import TABLES, Audit, Rejects, Table, Touch
 
@@ -89,7 +88,9 @@ class Writer:
                 continue
             columns = ", ".join(c.name for c in TABLES[name].stored())
             every = " union all ".join(f"select cluster, day, {columns} from part_{i}" for i in range(len(found)))
-            days = self.con.execute(f"select distinct cluster, day, (date '1970-01-01' + day)::varchar from ({every}) order by all")
+            days = self.con.execute(
+                f"select distinct cluster, day, (date '1970-01-01' + day)::varchar from ({every}) order by all"
+            )
             for cluster, day, date in days.fetchall():
                 one = f"cluster = '{cluster}' and day is not distinct from {'null' if day is None else day}"
                 path = self._staging.new()
@@ -156,8 +157,7 @@ class Writer:
         if not parts:
             return {}
         rows = self.con.execute(
-            "select import_id, count(*), epoch_us(min(time)), epoch_us(max(time)) "
-            f"from ({' union all '.join(parts)}) group by 1",
+            f"select import_id, count(*), epoch_us(min(time)), epoch_us(max(time)) from ({' union all '.join(parts)}) group by 1",
             {"files": names} if names else {},
         ).fetchall()
         return {import_id: (count, first, last) for import_id, count, first, last in rows}

@@ -87,9 +87,9 @@ class Lake:
         from deltalake.transaction import CommitProperties, Transaction
 
         add, wanted = list(add), list(transactions)
-        properties = CommitProperties(
-            app_transactions=[Transaction(a, v) for a, v in wanted], max_commit_retries=None if at is None else 0
-        )
+        # Delta's own retry lets two commits remove the same file: what is removed must be looked at again before each try.
+        retries = None if at is None and not remove else 0
+        properties = CommitProperties(app_transactions=[Transaction(a, v) for a, v in wanted], max_commit_retries=retries)
         for attempt in range(_ATTEMPTS):
             handle = self._open(table) or self._create(table)
             if any((handle.transaction_version(a) or 0) >= v for a, v in wanted) or at not in (None, handle.version()):

@@ -9,18 +9,17 @@ from auditlens.errors import UsageError
 from auditlens.policy.loader import load
 from auditlens.policy.model import Policy
 from auditlens.policy.versions import DEFAULT_VERSION
+from auditlens.share import directory
 
 if TYPE_CHECKING:
     from auditlens.lake import Lake
 
-__all__ = ["folder", "load_preset", "names", "table"]
+__all__ = ["folder", "load_preset", "names", "sample_table", "table"]
 
 
 def folder() -> Path:
     """Where the presets are: inside the installed package, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    shipped = package / "_share" / "policies"
-    return shipped if shipped.is_dir() else package.parent / "policies"
+    return directory("policies")
 
 
 def names() -> list[str]:
@@ -37,8 +36,19 @@ def load_preset(name: str, kubernetes_version: str = DEFAULT_VERSION) -> Policy:
         raise UsageError(f"{name}: there is no such file or preset ({', '.join(names())}): {e.strerror}") from e
 
 
+def sample_table() -> str:
+    """The table of the README: the presets over the sample logs, which are imported into a lake that is thrown away."""
+    from tempfile import TemporaryDirectory
+
+    from auditlens.importing.run import import_files
+
+    with TemporaryDirectory() as scratch:
+        import_files([directory("sample-logs")], scratch, redact=False)
+        return table(scratch)
+
+
 def table(lake: Lake | str) -> str:
-    """The Markdown table of the README: each preset simulated over a lake, and what can be answered from it.
+    """A Markdown table: each preset simulated over a lake, and what can be answered from it.
 
     Volumes are shares of the log as it is in the lake.
     """
@@ -59,8 +69,13 @@ def table(lake: Lake | str) -> str:
         events = 100 * tried.then.events / max(tried.now.events, 1)
         size = 100 * tried.then.bytes / max(tried.now.bytes, 1)
         full = len(grades) - len(partly) - len(none)
-        cells = (f"`{name}`", f"{events:.0f} %", f"{size:.0f} %", f"{full} of {len(grades)}", ", ".join(partly), ", ".join(none))
+        cells = (f"`{name}`", f"{events:.0f} %", f"{size:.0f} %", f"{full} of {len(grades)}", _few(partly), _few(none))
         rows.append((tried.then.bytes, f"| {' | '.join(cells)} |"))
     head = ("preset", "events", "bytes", "answered in full", "with less detail", "not at all")
     lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---|---|"]
     return "\n".join([*lines, *(row for _, row in sorted(rows))]) + "\n"
+
+
+def _few(questions: list[str]) -> str:
+    """The names of some questions, or how many they are."""
+    return ", ".join(questions) if len(questions) <= 12 else str(len(questions))

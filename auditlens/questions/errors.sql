@@ -42,5 +42,5 @@ where code >= 400
     and ($since is null or stage_time >= $since)
     and ($until is null or stage_time <= $until)
 group by all
-order by requests desc, code, verb, resource, username, client
+order by requests desc, code, verb, resource, subresource, username, client, outcome, decided_by
 limit $limit

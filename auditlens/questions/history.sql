@@ -42,6 +42,7 @@ with touched as (
 events as (
     select * from audit
     where stage <> 'RequestReceived'
+        and ($resource is null or resource = $resource)
         and ($reads or verb not in ('get', 'list', 'watch'))
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
@@ -64,6 +65,7 @@ lost as (
         and not exists (
             select 1 from audit as c
             where c.stage in ('ResponseStarted', 'ResponseComplete', 'Panic')
+                and ($resource is null or c.resource = $resource)
                 and c.cluster = r.cluster and c.audit_id = r.audit_id and c.received_time = r.received_time
                 and c.request_uri = r.request_uri
         )
@@ -100,5 +102,5 @@ select
     stage_time as time, stage, username, impersonated_username, verb, resource, subresource, namespace, name, 'ref' as via,
     'unknown' as outcome, dry_run, client, source_ips[len(source_ips)] as source_ip, audit_id, source, line, item, cluster
 from lost
-order by time, audit_id, stage
+order by time, audit_id, stage, namespace, name, via
 limit $limit

@@ -102,8 +102,8 @@ found as (
         and not coalesce(dry_run, false)
         and ($resource is null or resource = $resource)
         and fits(namespace, $namespace)
-        and fits(coalesce(name, object_name), $name)
-        and fits(coalesce(object_uid, uid), $uid)
+        and fits(name, $name)
+        and fits(object_uid, $uid)
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
@@ -113,6 +113,8 @@ found as (
         and coalesce(json_array_length(json_extract(response_object, '$.spec.finalizers')), 0) = 0
         and coalesce(cast(json_extract_string(response_object, '$.metadata.deletionGracePeriodSeconds') as bigint), 0) = 0
 ),
+-- owners and their dependants are in one namespace; this keeps the look-ups to the files of these
+spaces as (select distinct namespace from found where namespace is not null),
 -- every deletion that may have led to another, with the key its consequences find it by
 ends as (
     select
@@ -132,6 +134,29 @@ ends as (
         and not coalesce(dry_run, false)
         and coalesce(object_uid, uid) is not null
         and username not like 'system:node:%'
+        and namespace in (select namespace from spaces)
+        and ($cluster is null or cluster = $cluster)
+    group by cluster, coalesce(object_uid, uid)
+    union all by name
+    -- owners outside of namespaces
+    select
+        cluster,
+        'uid:' || coalesce(object_uid, uid) as key,
+        min(stage_time) as time,
+        min_by(username, (stage_time, audit_id)) as username,
+        min_by(user_agent, (stage_time, audit_id)) as user_agent,
+        min_by(namespace, (stage_time, audit_id)) as namespace,
+        min_by(coalesce(object_uid, uid), (stage_time, audit_id)) as uid,
+        min_by(audit_id, (stage_time, audit_id)) as audit_id
+    from audit
+    where verb = 'delete'
+        and stage = 'ResponseComplete'
+        and code < 300
+        and subresource is null
+        and not coalesce(dry_run, false)
+        and coalesce(object_uid, uid) is not null
+        and username not like 'system:node:%'
+        and namespace is null
         and ($cluster is null or cluster = $cluster)
     group by cluster, coalesce(object_uid, uid)
     union all by name
@@ -139,6 +164,7 @@ ends as (
     from audit
     where verb = 'delete'
         and resource = 'namespaces'
+        and namespace in (select namespace from spaces)
         and subresource is null
         and stage = 'ResponseComplete'
         and code < 300
@@ -152,6 +178,7 @@ ends as (
         on t.import_id = c.import_id and t.source = c.source and t.line = c.line
         and coalesce(t.item, 0) = coalesce(c.item, 0) and t.audit_id = c.audit_id
     where c.verb = 'deletecollection'
+        and c.namespace in (select namespace from spaces)
         and c.stage = 'ResponseComplete'
         and c.code < 300
         and not coalesce(c.dry_run, false)
@@ -174,6 +201,9 @@ ends as (
     join audit as k
         on k.cluster = e.cluster and k.resource = 'pods' and k.namespace = e.namespace and k.name = e.name and k.stage_time >= e.stage_time
     where e.subresource = 'eviction'
+        and e.resource = 'pods'
+        and e.namespace in (select namespace from spaces)
+        and k.namespace in (select namespace from spaces)
         and e.verb = 'create'
         and e.stage = 'ResponseComplete'
         and e.code < 300
@@ -191,6 +221,7 @@ owned as (
     from audit
     where owner_uid is not null
         and object_uid is not null
+        and namespace in (select namespace from spaces)
         and subresource is null
         and stage = 'ResponseComplete'
         and verb in ('create', 'update', 'delete')

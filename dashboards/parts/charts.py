@@ -16,8 +16,38 @@ from parts.scope import Scope, set_window
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LEGEND = 62  # pixels around a plot with one row of legend
+_CANVAS = {"embedOptions": {"renderer": "canvas"}}  # thousands of marks stay fluid; SVG is sharper and readable for tests
 _FONT = "Source Sans, sans-serif"
-_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800)
+_STEPS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10800,
+    21600,
+    43200,
+    86400,
+    604800,
+)
 
 
 def extent(scope: Scope) -> tuple[dt.datetime, dt.datetime] | None:
@@ -43,10 +73,11 @@ def step(low: dt.datetime, high: dt.datetime, most: int = 120) -> float:
 
 def wall(frame: pl.DataFrame, scope: Scope, *columns: str) -> pl.DataFrame:
     """Times as milliseconds of the zone's wall clock, which the charts' UTC scales then show as they are."""
-    made = [pl.col(c).dt.convert_time_zone(scope.zone).dt.replace_time_zone(None).dt.epoch("ms").cast(pl.Float64).alias(c) for c in columns]
-    texts = [
-        pl.col(c).dt.convert_time_zone(scope.zone).dt.strftime("%Y-%m-%d %H:%M:%S%.3f").alias(f"{c}_text") for c in columns
+    made = [
+        pl.col(c).dt.convert_time_zone(scope.zone).dt.replace_time_zone(None).dt.epoch("ms").cast(pl.Float64).alias(c)
+        for c in columns
     ]
+    texts = [pl.col(c).dt.convert_time_zone(scope.zone).dt.strftime("%Y-%m-%d %H:%M:%S%.3f").alias(f"{c}_text") for c in columns]
     return frame.with_columns(*made, *texts)
 
 
@@ -102,12 +133,12 @@ def shapes() -> alt.Legend:
     return alt.Legend(orient="bottom", title=None, offset=4, symbolFillColor=palette.ink(), symbolStrokeColor=palette.ink())
 
 
-def styled(chart: Any, height: int | None = None) -> Any:
-    """The look of all charts: quiet rules, no frame, the page's own ground."""
+def styled(chart: Any, height: int | None = None, *, many: bool = False) -> Any:
+    """The look of all charts: quiet rules, no frame, the page's own ground; `many` marks are painted, not laid out."""
     chart = chart.properties(height=height) if height else chart
     words = {"labelColor": palette.ink(), "titleColor": palette.ink(), "labelFontSize": 11, "titleFontSize": 11}
     return (
-        chart.properties(padding={"left": 2, "right": 8, "top": 4, "bottom": 2})
+        chart.properties(padding={"left": 2, "right": 8, "top": 4, "bottom": 2}, **({"usermeta": _CANVAS} if many else {}))
         .configure(background="transparent", font=_FONT, autosize={"type": "fit-x", "contains": "padding"})
         .configure_view(strokeWidth=0)
         .configure_axis(
@@ -119,9 +150,9 @@ def styled(chart: Any, height: int | None = None) -> Any:
     )  # fmt: skip
 
 
-def draw(chart: Any, key: str, about: str, height: int, *, around: int = 34, **options: Any) -> Any:
+def draw(chart: Any, key: str, about: str, height: int, *, around: int = 34, many: bool = False, **options: Any) -> Any:
     """Draw a chart across its column; `height` is the plot's, `around` what its axis and legends take."""
-    return st.altair_chart(styled(chart, height + around), width="stretch", theme=None, key=key, alt=about, **options)
+    return st.altair_chart(styled(chart, height + around, many=many), width="stretch", theme=None, key=key, alt=about, **options)
 
 
 def brushed(chart: Any, scope: Scope, key: str, about: str, height: int, around: int = LEGEND) -> None:
@@ -151,7 +182,9 @@ def traffic(frame: pl.DataFrame, scope: Scope, low: dt.datetime, high: dt.dateti
     order = {c: i for i, c in enumerate(palette.WORDS)}
     made = (
         wall(frame, scope, "time")
-        .with_columns((pl.col("time") + seconds * 1000).alias("end"), pl.col("class").replace_strict(order, default=9).alias("order"))
+        .with_columns(
+            (pl.col("time") + seconds * 1000).alias("end"), pl.col("class").replace_strict(order, default=9).alias("order")
+        )
         .sort("time", "order")
         .with_columns(pl.col("requests").cum_sum().over("time").alias("top"))
         .with_columns((pl.col("top") - pl.col("requests")).alias("base"))

@@ -27,7 +27,9 @@ def event(audit_id: str, scope: Scope, *, line: int | None = None, brief: bool =
     """The event of an audit id; `line` tells which of several is meant."""
     frame = store.figure("event", audit_id=audit_id)
     if not frame.height:
-        show.nothing("No event has this audit id.", "The id is compared exactly; ids are chosen by the apiserver, or by the client.")
+        show.nothing(
+            "No event has this audit id.", "The id is compared exactly; ids are chosen by the apiserver, or by the client."
+        )
         return
     requests = frame.partition_by("cluster", "received_time", "request_uri", "username", maintain_order=True)
     if len(requests) > 1:
@@ -54,13 +56,22 @@ def event(audit_id: str, scope: Scope, *, line: int | None = None, brief: bool =
             if text:
                 st.code(show.pretty(text), language="json", height=420, wrap_lines=True)
             else:
-                show.nothing(f"The log holds no {word} body.", f"It was recorded at level {row['level']}; bodies need Request or RequestResponse.")
+                show.nothing(
+                    f"The log holds no {word} body.",
+                    f"It was recorded at level {row['level']}; bodies need Request or RequestResponse.",
+                )
     with tabs[3]:
         _touched(row, scope, key)
     with tabs[4]:
         _other_logs(audit_id, scope, key)
     with tabs[5]:
-        show.table(mine, scope, f"{key}-stages", columns=("stage", "stage_time", "latency_ms", "code", "level", "source", "line", "item"), select=False)
+        show.table(
+            mine,
+            scope,
+            f"{key}-stages",
+            columns=("stage", "stage_time", "latency_ms", "code", "level", "source", "line", "item"),
+            select=False,
+        )
 
 
 def _headline(row: dict[str, Any], stages: pl.DataFrame, scope: Scope) -> None:
@@ -81,7 +92,9 @@ def _facts(row: dict[str, Any], scope: Scope, key: str, most: int | None = None)
     docs = {c.name: c.doc for c in TABLES["audit"].columns()}
     order = [c for c in _FIRST if c in row] + [c for c in row if c not in _FIRST and c not in _BODIES and c != "class"]
     rows = [
-        {"field": c, "value": _value(row[c], scope), "meaning": docs.get(c, "")} for c in order if row[c] not in (None, "", [], False)
+        {"field": c, "value": _value(row[c], scope), "meaning": docs.get(c, "")}
+        for c in order
+        if row[c] not in (None, "", [], False)
     ][:most]
     frame = pl.DataFrame(rows, schema={"field": pl.String, "value": pl.String, "meaning": pl.String})
     config = {"field": st.column_config.TextColumn(width=140), "value": st.column_config.TextColumn(width=430)}
@@ -115,11 +128,18 @@ def _touched(row: dict[str, Any], scope: Scope, key: str) -> None:
 
 def _other_logs(audit_id: str, scope: Scope, key: str) -> None:
     found = False
-    for name, about in (("event_http", "The apiserver's line about it"), ("event_trace", "Its trace"), ("event_klog", "Log entries that name it")):
+    for name, about in (
+        ("event_http", "The apiserver's line about it"),
+        ("event_trace", "Its trace"),
+        ("event_klog", "Log entries that name it"),
+    ):
         frame = store.figure(name, audit_id=audit_id)
         if frame.height:
             found = True
             st.caption(about)
             show.table(frame, scope, f"{key}-{name}", select=False)
     if not found:
-        show.nothing("No other log in this lake names this request.", "Import the apiserver's own log (-v=3 and up) to see its latency and traces here.")
+        show.nothing(
+            "No other log in this lake names this request.",
+            "Import the apiserver's own log (-v=3 and up) to see its latency and traces here.",
+        )

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import shlex
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from auditlens import engine, kinds
@@ -44,9 +45,7 @@ def sql(question: Question, params: Mapping[str, Any]) -> str:
         known = kinds.find(str(values["resource"]))
         values["resource"] = known[0].resource if known else values["resource"]
     types = {p.name: p.type for p in question.params}
-    return re.sub(
-        r"\$([a-z_]+)", lambda m: _value(values[m[1]], types[m[1]], m[1]) if m[1] in values else m[0], body
-    )
+    return re.sub(r"\$([a-z_]+)", lambda m: _value(values[m[1]], types[m[1]], m[1]) if m[1] in values else m[0], body)
 
 
 def _value(value: Any, kind: str, name: str) -> str:
@@ -60,10 +59,11 @@ def _value(value: Any, kind: str, name: str) -> str:
         return str(value)
     text = engine.pattern(str(value)) if name != "resource" else str(value)
     assert text is not None
-    if text.startswith("\x01"):
-        return "chr(1) || " + _text(text[1:])
     return _text(text)
 
 
 def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """A string literal in which no character acts: those that would are written by their number."""
+    parts = ["".join(g) for acts, own in groupby(text, lambda c: plain(c) != c) for g in (own if acts else [own])]
+    made = [f"chr({ord(p)})" if len(p) == 1 and plain(p) != p else "'" + p.replace("'", "''") + "'" for p in parts if p]
+    return f"({' || '.join(made)})" if len(made) > 1 else made[0] if made else "''"

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import polars as pl
@@ -42,10 +42,8 @@ def pretty(text: str | None) -> str:
     """JSON text laid out for reading, every acting character escaped."""
     if text is None:
         return ""
-    try:
+    with suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        pass
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
@@ -62,7 +60,10 @@ def clean(frame: pl.DataFrame, *, cut: int | None = LONG) -> pl.DataFrame:
             if cut and (column.str.len_chars() > cut).any():
                 keep = pl.col(name).str.len_chars() <= cut
                 column = pl.DataFrame({name: column}).select(
-                    pl.when(keep | pl.col(name).is_null()).then(pl.col(name)).otherwise(pl.col(name).str.head(cut) + "…").alias(name)
+                    pl.when(keep | pl.col(name).is_null())
+                    .then(pl.col(name))
+                    .otherwise(pl.col(name).str.head(cut) + "…")
+                    .alias(name)
                 )[name]
         columns.append(column)
     return pl.DataFrame(columns)
@@ -91,7 +92,17 @@ def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | 
     return {**known, **(extra or {})}
 
 
-_WIDTHS = {"username": 190, "acting_as": 150, "mostly": 160, "client": 120, "resource": 120, "name": 150, "namespace": 95, "verb": 70, "outcome": 90}
+_WIDTHS = {
+    "username": 190,
+    "acting_as": 150,
+    "mostly": 160,
+    "client": 120,
+    "resource": 120,
+    "name": 150,
+    "namespace": 95,
+    "verb": 70,
+    "outcome": 90,
+}
 _IDS = ("code", "line", "item", "rule", "life")
 
 

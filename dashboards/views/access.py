@@ -5,7 +5,6 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 import streamlit as st
-
 from parts import charts, evidence, palette, scope, show, store
 
 _NOTHING = {
@@ -41,7 +40,13 @@ def denials(now: scope.Scope) -> None:
     if not deciders.height:
         show.nothing("Nobody was refused in this range.")
         return
-    top = deciders.group_by("username").agg(pl.col("refused").sum()).sort("refused", "username", descending=[True, False]).head(12)["username"].to_list()
+    top = (
+        deciders.group_by("username")
+        .agg(pl.col("refused").sum())
+        .sort("refused", "username", descending=[True, False])
+        .head(12)["username"]
+        .to_list()
+    )
     made = charts.plain_columns(deciders.filter(pl.col("username").is_in(top)), "username", "decided_by")
     chart = alt.Chart(made).mark_bar().encode(
         alt.X("refused:Q", title="refused requests"), alt.Y("username:N", sort="-x", title=None, axis=alt.Axis(labelLimit=330)),
@@ -88,7 +93,9 @@ def main() -> None:
     now = scope.bar("Access", "Refusals, secrets, sessions, acting as others, rights and tokens")
     if not show.need_audit(now):
         return
-    tab = st.segmented_control("Access", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+    tab = st.segmented_control(
+        "Access", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+    )
     with show.guard("this list"):
         if tab == "Denials":
             denials(now)

@@ -7,10 +7,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 import streamlit as st
+from parts import charts, evidence, palette, recipe, scope, show, store
 
 from auditlens.question import Answer, Param, Question, questions
 from auditlens.tables import PUBLIC, TABLES
-from parts import charts, evidence, palette, recipe, scope, show, store
 
 MODES = ("Questions", "SQL")
 START = """select username, verb, resource, count(*) as requests
@@ -46,7 +46,15 @@ def _field(param: Param) -> Any:
     if param.type == "integer":
         default = None if param.default is None else int(param.default)
         return st.number_input(
-            label, value=default, min_value=0, max_value=10_000_000, step=1, key=param.name, bind="query-params", help=help, placeholder="any"
+            label,
+            value=default,
+            min_value=0,
+            max_value=10_000_000,
+            step=1,
+            key=param.name,
+            bind="query-params",
+            help=help,
+            placeholder="any",
         )
     text = st.text_input(
         label, value=str(param.default or ""), key=param.name, bind="query-params", help=help, placeholder="any", max_chars=2048
@@ -77,7 +85,9 @@ def results(answer: Answer, question: Question, values: dict[str, Any], now: sco
             with st.container(border=True):
                 if picked.get("audit_id") or picked.get("last_audit_id"):
                     audit_id = picked.get("audit_id") or picked["last_audit_id"]
-                    evidence.event(audit_id, now, line=picked.get("line") or picked.get("last_line"), brief=True, key="answer-evidence")
+                    evidence.event(
+                        audit_id, now, line=picked.get("line") or picked.get("last_line"), brief=True, key="answer-evidence"
+                    )
                 else:
                     show.links(picked)
                     _group(question, picked, values)
@@ -126,21 +136,33 @@ def chart(frame: pl.DataFrame, now: scope.Scope) -> None:
     """A chart where it says more than the rows: points in time, or bars of a ranking."""
     if {"time", "code"} <= set(frame.columns) and frame.height > 2 and frame["time"].drop_nulls().n_unique() > 1:
         who = "username" if "username" in frame.columns else None
-        made = frame.head(5000).drop_nulls("time").with_columns(
-            pl.col("code").map_elements(palette.class_of, return_dtype=pl.String, skip_nulls=False).alias("class")
+        made = (
+            frame.head(5000)
+            .drop_nulls("time")
+            .with_columns(pl.col("code").map_elements(palette.class_of, return_dtype=pl.String, skip_nulls=False).alias("class"))
         )
         low, high = made["time"].min(), made["time"].max()
         made = charts.wall(made.select("time", "class", *([who] if who else [])), now, "time")
         made = charts.plain_columns(made, who).with_columns(pl.col(who).fill_null("nobody")) if who else made
         top = made[who].value_counts(sort=True)[who].head(8).to_list() if who else []
-        made = made.with_columns(pl.when(pl.col(who).is_in(top)).then(pl.col(who)).otherwise(pl.lit("others")).alias(who)) if who else made
+        made = (
+            made.with_columns(pl.when(pl.col(who).is_in(top)).then(pl.col(who)).otherwise(pl.lit("others")).alias(who))
+            if who
+            else made
+        )
         points = alt.Chart(made).mark_tick(thickness=2, size=14).encode(
             charts.axis(low, high, now),  # type: ignore[arg-type]
             alt.Y(f"{who}:N", title=None, sort=[*top, "others"], axis=alt.Axis(labelLimit=260)) if who else alt.Y(),
             charts.colour(),
             tooltip=[alt.Tooltip("time_text:N", title="time"), "class:N", *([f"{who}:N"] if who else [])],
         )  # fmt: skip
-        charts.draw(points, "answer-chart", "The rows in time, by user and outcome", 20 * (made[who].n_unique() if who else 1), around=charts.LEGEND)
+        charts.draw(
+            points,
+            "answer-chart",
+            "The rows in time, by user and outcome",
+            20 * (made[who].n_unique() if who else 1),
+            around=charts.LEGEND,
+        )
     elif {"value", "percent"} <= set(frame.columns) or {"value", "bytes_percent"} <= set(frame.columns):
         column = "percent" if "percent" in frame.columns else "bytes_percent"
         made = charts.plain_columns(frame.head(15).with_columns(pl.col("value").fill_null("none")), "value")
@@ -177,9 +199,13 @@ def sql(now: scope.Scope) -> None:
         schema = pl.DataFrame([{"column": c.name, "type": c.type, "meaning": c.doc} for c in table.columns()])
         st.dataframe(schema, hide_index=True, height=330, key="schema", alt=f"Columns of the table {name}")
     with left:
-        statement = st.text_area("One SELECT; it can read this lake and nothing else", START, key="sql", bind="query-params", height=250)
+        statement = st.text_area(
+            "One SELECT; it can read this lake and nothing else", START, key="sql", bind="query-params", height=250
+        )
         run = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter")
-        st.caption("The time range above does not narrow SQL; write it as stage_time >= … Ctrl+Enter runs it; it is stopped after 60 s.")
+        st.caption(
+            "The time range above does not narrow SQL; write it as stage_time >= … Ctrl+Enter runs it; it is stopped after 60 s."
+        )
     if not show.need_lake(now) or not statement.strip():
         return
     if run:
@@ -201,7 +227,9 @@ def sql(now: scope.Scope) -> None:
 def main() -> None:
     """Draw the page."""
     now = scope.bar("Ask", "Questions with named parameters, answers with their evidence")
-    mode = st.segmented_control("Ask with", MODES, key="with", bind="query-params", default=MODES[0], required=True, label_visibility="collapsed")
+    mode = st.segmented_control(
+        "Ask with", MODES, key="with", bind="query-params", default=MODES[0], required=True, label_visibility="collapsed"
+    )
     if mode == "SQL":
         sql(now)
     else:

@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 import streamlit as st
+from parts import scope, show, store
 
 from auditlens import AuditlensError, import_files
 from auditlens.lake.care import info
-from parts import scope, show, store
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 CLUSTER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -22,7 +22,10 @@ TABS = ("Imports", "Rejects", "Tables", "Upload")
 def imports(now: scope.Scope) -> None:
     """Sums, then every import with its accounting."""
     frame = store.figure("imports")
-    sums = {c: int(frame[c].sum() or 0) for c in ("bytes", "lines", "records", "rows", "duplicates", "rejects", "continuations", "blanks")}
+    sums = {
+        c: int(frame[c].sum() or 0)
+        for c in ("bytes", "lines", "records", "rows", "duplicates", "rejects", "continuations", "blanks")
+    }
     cells = st.columns(6)
     for cell, (label, value, help) in zip(cells, (
         ("Sources", show.number(frame.height), "Files and streams that were imported"),
@@ -56,10 +59,17 @@ def rejects(now: scope.Scope) -> None:
         show.nothing("Nothing was rejected.", "Every record of every import became a row or was there already.")
         return
     st.caption("By reason")
-    groups = frame.group_by("reason").agg(pl.len().alias("records"), pl.col("source").n_unique().alias("sources"), pl.col("source").first().alias("first_source"), pl.col("line").first().alias("first_line"))
+    groups = frame.group_by("reason").agg(
+        pl.len().alias("records"),
+        pl.col("source").n_unique().alias("sources"),
+        pl.col("source").first().alias("first_source"),
+        pl.col("line").first().alias("first_line"),
+    )
     show.table(groups.sort("records", descending=True), now, "reject-groups", select=False, about="Rejects by reason")
     st.caption("Each record; select one to read its text")
-    picked = show.table(frame, now, "rejects", columns=("reason", "source", "line", "byte_offset", "text"), about="Rejected records")
+    picked = show.table(
+        frame, now, "rejects", columns=("reason", "source", "line", "byte_offset", "text"), about="Rejected records"
+    )
     if picked:
         st.code(show.pretty(picked["text"]), language=None, wrap_lines=True)
     with st.container(horizontal=True):
@@ -83,11 +93,22 @@ def upload(now: scope.Scope) -> None:
             accept_multiple_files=True, key="upload",
         )  # fmt: skip
     with right:
-        cluster = st.text_input("Cluster", key="upload-cluster", placeholder="as the logs say, else default", max_chars=63, help="Letters, digits, '.', '_' and '-'").strip()
-        keep = st.toggle("Keep secrets readable", key="upload-clear", help="Off: values of Secrets and tokens are replaced by keyed hashes")
+        cluster = st.text_input(
+            "Cluster",
+            key="upload-cluster",
+            placeholder="as the logs say, else default",
+            max_chars=63,
+            help="Letters, digits, '.', '_' and '-'",
+        ).strip()
+        keep = st.toggle(
+            "Keep secrets readable", key="upload-clear", help="Off: values of Secrets and tokens are replaced by keyed hashes"
+        )
         go = st.button("Import", type="primary", icon=":material/move_to_inbox:", disabled=not files, width="stretch")
     if cluster and not re.fullmatch(CLUSTER, cluster):
-        st.error("A cluster name has letters, digits, '.', '_' and '-', at most 63 of them, and begins with a letter or digit.", icon=":material/error:")
+        st.error(
+            "A cluster name has letters, digits, '.', '_' and '-', at most 63 of them, and begins with a letter or digit.",
+            icon=":material/error:",
+        )
         return
     if go and files:
         st.session_state["_report"] = run(files, cluster or None, not keep)
@@ -154,7 +175,9 @@ def main() -> None:
         show.nothing("This lake is empty.", "Upload a log below, or run: auditlens import FILE… with the same lake.")
         upload(now)
         return
-    tab = st.segmented_control("Ingest", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+    tab = st.segmented_control(
+        "Ingest", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+    )
     with show.guard("this list"):
         {"Imports": imports, "Rejects": rejects, "Tables": tables, "Upload": upload}[str(tab)](now)
 

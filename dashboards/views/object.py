@@ -10,11 +10,11 @@ import altair as alt
 import polars as pl
 import streamlit as st
 import yaml
+from parts import charts, evidence, forensic, palette, scope, show, store
+from parts.show import literal
 
 from auditlens import kinds
 from auditlens.output import plain
-from parts import charts, evidence, forensic, palette, scope, show, store
-from parts.show import literal
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
@@ -115,13 +115,19 @@ def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope
         show.nothing("The log holds no request for this object" + (" in this time range." if now.since or now.until else "."),
                      "Widen the time range, or check the spelling; names are compared exactly.")  # fmt: skip
         return frame
-    writes = frame.filter(pl.col("verb").is_in(["create", "update", "patch", "delete", "deletecollection"]) & (pl.col("code") < 400))
+    writes = frame.filter(
+        pl.col("verb").is_in(["create", "update", "patch", "delete", "deletecollection"]) & (pl.col("code") < 400)
+    )
     made = writes.filter((pl.col("verb") == "create") & pl.col("subresource").is_null())
     ended = writes.filter(pl.col("verb").is_in(["delete", "deletecollection"]) & pl.col("subresource").is_null())
     cells = st.columns([1, 1, 1, 2.4, 2.4])
     cells[0].metric("Changes", show.number(writes.height))
     cells[1].metric("Failed", show.number(frame.filter(pl.col("code") >= 400).height))
-    cells[2].metric("Uids", show.number(frame["uid"].n_unique() - int(frame["uid"].null_count() > 0)), help="Different uids under this name: its lives, as far as the log tells")
+    cells[2].metric(
+        "Uids",
+        show.number(frame["uid"].n_unique() - int(frame["uid"].null_count() > 0)),
+        help="Different uids under this name: its lives, as far as the log tells",
+    )
     cells[3].metric("Created", _brief(made["time"].min(), now) if made.height else "before the log")  # type: ignore[arg-type]
     cells[4].metric("Deletion asked", _brief(ended["time"].max(), now) if ended.height else "never in the log")  # type: ignore[arg-type]
     requests_chart(frame, now)
@@ -139,7 +145,9 @@ def requests_chart(frame: pl.DataFrame, now: scope.Scope) -> None:
         pl.col("username").fill_null("nobody"),
     )
     top = shown["username"].value_counts(sort=True)["username"].head(9).to_list()
-    shown = shown.with_columns(pl.when(pl.col("username").is_in(top)).then(pl.col("username")).otherwise(pl.lit("others")).alias("user"))
+    shown = shown.with_columns(
+        pl.when(pl.col("username").is_in(top)).then(pl.col("username")).otherwise(pl.lit("others")).alias("user")
+    )
     low, high = frame["time"].min(), frame["time"].max()
     assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
     margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
@@ -162,7 +170,13 @@ def requests_chart(frame: pl.DataFrame, now: scope.Scope) -> None:
         .add_params(alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick"))
     )  # fmt: skip
     event = charts.draw(
-        chart, "object-chart", "Requests on this object in time, by user", 24 * made["user"].n_unique(), around=charts.LEGEND + 26, on_select="rerun", selection_mode=["pick"]
+        chart,
+        "object-chart",
+        "Requests on this object in time, by user",
+        24 * made["user"].n_unique(),
+        around=charts.LEGEND + 26,
+        on_select="rerun",
+        selection_mode=["pick"],
     )
     picked = (event["selection"].get("pick") or [{}])[0].get("audit_id")
     if picked:
@@ -215,11 +229,22 @@ def fields(rows: list[dict[str, Any]], *, who: bool = False, key: str = "") -> N
         return
     made = [
         {"path": r["path"], "op": r["op"], "old": _text(r["old"]), "new": _text(r["new"])}
-        | ({"by": r.get("username"), "time": r.get("time"), "client": r.get("client"), "audit_id": r.get("audit_id")} if who else {})
+        | (
+            {"by": r.get("username"), "time": r.get("time"), "client": r.get("client"), "audit_id": r.get("audit_id")}
+            if who
+            else {}
+        )
         for r in rows
     ]
     frame = pl.DataFrame(made, infer_schema_length=None)
-    st.dataframe(show.clean(frame), hide_index=True, key=f"fields{key}", height=show.tall(len(made)), placeholder="", alt="Fields that differ")
+    st.dataframe(
+        show.clean(frame),
+        hide_index=True,
+        key=f"fields{key}",
+        height=show.tall(len(made)),
+        placeholder="",
+        alt="Fields that differ",
+    )
 
 
 def _text(value: Any) -> str | None:
@@ -240,24 +265,38 @@ def state(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
         return
     times = moments(frame, now)
     _, middle, right = st.columns([0.06, 0.7, 0.24], vertical_alignment="bottom", gap="large")
-    managed = right.toggle("managedFields", key="managed", bind="query-params", help="Who manages which field, as the apiserver keeps it")
+    managed = right.toggle(
+        "managedFields", key="managed", bind="query-params", help="Who manages which field, as the apiserver keeps it"
+    )
     with middle:  # inset, for the labels at the ends stand out
         at = times[0]
         if len(times) > 1:
-            at = st.select_slider(f"As it was after one of {len(times)} changes", times, value=times[-1], format_func=lambda t: now.text(t, precise=True), key="state-at")
+            at = st.select_slider(
+                f"As it was after one of {len(times)} changes",
+                times,
+                value=times[-1],
+                format_func=lambda t: now.text(t, precise=True),
+                key="state-at",
+            )
     with forensic.attempt("The state"):
-        answer = store.call("state", found, target, at=at + dt.timedelta(microseconds=1), namespace=namespace or None, cluster=now.cluster)
+        answer = store.call(
+            "state", found, target, at=at + dt.timedelta(microseconds=1), namespace=namespace or None, cluster=now.cluster
+        )
         show.notes(answer.limits)
         for known in answer.objects:
             e = known.event
-            st.caption(f"Known {literal(known.fidelity)} · after {literal(e.verb)} by {literal(e.username)} · {now.text(e.time, precise=True)} · evidence {literal(f'{e.source}:{e.line}')}")
+            st.caption(
+                f"Known {literal(known.fidelity)} · after {literal(e.verb)} by {literal(e.username)} · {now.text(e.time, precise=True)} · evidence {literal(f'{e.source}:{e.line}')}"
+            )
             if known.note:
                 show.notes([known.note])
             if known.object is not None:
                 body = known.object
                 if not managed and isinstance(body.get("metadata"), dict):
                     body = body | {"metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
-                st.code(show.pretty(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)), language="yaml", height=460)
+                st.code(
+                    show.pretty(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)), language="yaml", height=460
+                )
             else:
                 show.nothing("Only that it was there is known; its body is not in the log.")
 
@@ -273,10 +312,14 @@ def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
     words = lambda i: f"{i + 1}. {now.text(times[i], precise=True)}"  # noqa: E731
     a = left.selectbox("From", range(len(times)), index=0, format_func=words, key="diff-from")
     b = right.selectbox("To", range(len(times)), index=len(times) - 1, format_func=words, key="diff-to")
-    noise = more.toggle("Noise too", key="diff-noise", help="Resource versions, managedFields and other fields that change with every write")
+    noise = more.toggle(
+        "Noise too", key="diff-noise", help="Resource versions, managedFields and other fields that change with every write"
+    )
     with forensic.attempt("The difference"):
         tick = dt.timedelta(microseconds=1)
-        answer = store.call("diff", found, target, namespace=namespace or None, since=times[a] + tick, until=times[b] + tick, noise=noise)
+        answer = store.call(
+            "diff", found, target, namespace=namespace or None, since=times[a] + tick, until=times[b] + tick, noise=noise
+        )
         show.notes(answer.limits)
         fields(answer.as_dicts(), who=True, key="-diff")
 
@@ -292,7 +335,17 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
         if not rows:
             show.nothing("No body of this object is in the log.", "Field blame needs request or response bodies of its writes.")
             return
-        made = [{"path": r["path"], "value": _text(r["value"]), "set_by": r["username"], "time": r["time"], "client": r["client"], "audit_id": r["audit_id"] or r["seen_in"]} for r in rows]
+        made = [
+            {
+                "path": r["path"],
+                "value": _text(r["value"]),
+                "set_by": r["username"],
+                "time": r["time"],
+                "client": r["client"],
+                "audit_id": r["audit_id"] or r["seen_in"],
+            }
+            for r in rows
+        ]
         picked = show.table(pl.DataFrame(made, infer_schema_length=None), now, "blame", about="Fields with who set them last")
         if picked and picked["audit_id"]:
             with st.container(border=True):
@@ -357,16 +410,39 @@ def picture(links: list[dict[str, Any]], now: scope.Scope) -> None:
         x=alt.value(0), x2=alt.value(330), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
         tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "audit_id:N"],
     ).add_params(alt.selection_point(name="node", fields=["audit_id"], on="click", clear="dblclick"))  # fmt: skip
-    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=310).encode(x=alt.value(12), text="who:N")
-    did = base.transform_calculate(line="datum.did + ' ' + datum.name").mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=310).encode(x=alt.value(12), text="line:N")
+    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=310).encode(
+        x=alt.value(12), text="who:N"
+    )
+    did = (
+        base.transform_calculate(line="datum.did + ' ' + datum.name")
+        .mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=310)
+        .encode(x=alt.value(12), text="line:N")
+    )
     rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=540).encode(x=alt.value(350), text="rule:N")
     effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
         align="left", baseline="top", dy=3, fontSize=11, limit=540, opacity=0.75).encode(x=alt.value(350), text="line:N")  # fmt: skip
     st.caption("From the root (top) to the effect. Click a box to see its event.")
-    event = charts.draw(box + title + did + rule + effect, "why-chart", "The chain of causes, root first", 66 * len(links), around=6, on_select="rerun", selection_mode=["node"])
+    event = charts.draw(
+        box + title + did + rule + effect,
+        "why-chart",
+        "The chain of causes, root first",
+        66 * len(links),
+        around=6,
+        on_select="rerun",
+        selection_mode=["node"],
+    )
     picked = (event["selection"].get("node") or [{}])[0].get("audit_id")
-    frame = pl.DataFrame([{k: _text(v) if not isinstance(v, (dt.datetime, int)) else v for k, v in x.items()} for x in ordered], infer_schema_length=None)
-    row = show.table(frame, now, "why-links", columns=("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line"), about="The links of the chain")
+    frame = pl.DataFrame(
+        [{k: _text(v) if not isinstance(v, (dt.datetime, int)) else v for k, v in x.items()} for x in ordered],
+        infer_schema_length=None,
+    )
+    row = show.table(
+        frame,
+        now,
+        "why-links",
+        columns=("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line"),
+        about="The links of the chain",
+    )
     chosen = picked or (row["audit_id"] if row else None)
     if chosen:
         with st.container(border=True):
@@ -387,7 +463,9 @@ def main() -> None:
         if not frame.height:
             return
         target = f"{resource}.{group}/{name}" if group else f"{resource}/{name}"
-        tab = st.segmented_control("About the object", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+        tab = st.segmented_control(
+            "About the object", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+        )
         if tab == "Changes":
             changes(target, namespace, now)
         elif tab == "State":

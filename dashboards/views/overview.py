@@ -7,8 +7,7 @@ import datetime as dt
 import altair as alt
 import polars as pl
 import streamlit as st
-
-from parts import charts, palette, scope, show, store
+from parts import charts, forensic, palette, scope, show, store
 
 BUCKETS = 120
 
@@ -28,22 +27,57 @@ def completeness(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
     cells = st.columns([1.3, 1, 1, 1, 1.4])
     cells[0].metric("Log", f"{show.number(made['events'])} events", help="Events in the range: every recorded stage of a request")
     cells[1].metric("Last event", _ago(age), help=f"The last event of the range is of {now.text(high)}")
-    cells[2].metric("Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest")
+    cells[2].metric(
+        "Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest"
+    )
     cells[3].metric("Repeats left out", show.number(repeated), help="Records the lake held already; they are counted once")
     share = f"{100 * made['request_response'] / made['events']:.0f} %" if made["events"] else "–"
-    cells[4].metric("With both bodies", share, help="Share of events at level RequestResponse: only these show what changed, and names the server made up")
+    cells[4].metric(
+        "With both bodies",
+        share,
+        help="Share of events at level RequestResponse: only these show what changed, and names the server made up",
+    )
     st.caption(
         f"**Completeness** · {verdict} · "
-        + (f"{empty} of {buckets} stretches of {charts.every(seconds)} without any event" if empty else f"no empty stretch of {charts.every(seconds)}")
+        + (
+            f"{empty} of {buckets} stretches of {charts.every(seconds)} without any event"
+            if empty
+            else f"no empty stretch of {charts.every(seconds)}"
+        )
         + (f" · {made['truncated'] + made['partial']} events were cut" if made["truncated"] + made["partial"] else "")
     )
     if frame.height:
         _strip(frame, now, low, high, seconds)
+    look = forensic.function("completeness")
+    if look and st.toggle(
+        "Look for everything that may be missing",
+        key="holes",
+        bind="query-params",
+        help="Gaps, requests without an end, jumps of resource versions, cut and doubled events; takes longer",
+    ):
+        with forensic.attempt("Completeness"):
+            found = store.call("completeness", look, **now.params)
+            show.notes(found.limits)
+            if found.findings:
+                rows = pl.DataFrame([f.as_dict() for f in found.findings], infer_schema_length=None)
+                picked = show.table(
+                    rows,
+                    now,
+                    "holes-found",
+                    columns=("kind", "what", "count", "first", "last", "source", "line"),
+                    about="What may be missing from the log",
+                )
+                if picked:
+                    show.links(picked)
+            else:
+                show.nothing("Nothing is known to be missing.")
 
 
 def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     names = frame["instance"].unique().sort().to_list()
-    made = charts.plain_columns(charts.wall(frame, now, "time"), "instance").with_columns((pl.col("time") + seconds * 1000).alias("end"))
+    made = charts.plain_columns(charts.wall(frame, now, "time"), "instance").with_columns(
+        (pl.col("time") + seconds * 1000).alias("end")
+    )
     chart = (
         alt.Chart(made)
         .mark_rect(color=palette.accent())
@@ -83,7 +117,11 @@ def requests(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
         (
             ("Requests", show.number(totals["requests"]), "One for each request that was answered"),
             ("Denied", show.number(totals["denied"]), f"401 and 403: {100 * totals['denied'] / of:.1f} %"),
-            ("Rejected", show.number(totals["rejected"]), f"Other 4xx, such as not found and conflict: {100 * totals['rejected'] / of:.1f} %"),
+            (
+                "Rejected",
+                show.number(totals["rejected"]),
+                f"Other 4xx, such as not found and conflict: {100 * totals['rejected'] / of:.1f} %",
+            ),
             ("Failed", show.number(totals["failed"]), f"5xx and panics: {100 * totals['failed'] / of:.1f} %"),
             ("Users", show.number(totals["users"]), "Different user names, service accounts and nodes among them"),
             ("Median", show.milliseconds(totals["p50"]), "Latency without watches and sessions; approximate"),
@@ -100,7 +138,11 @@ def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
     seconds = charts.step(low, high)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Spikes", anchor=False, help="Stretches with more refusals or failures than three deviations above their mean, and five at least")
+        st.subheader(
+            "Spikes",
+            anchor=False,
+            help="Stretches with more refusals or failures than three deviations above their mean, and five at least",
+        )
         buckets = charts.buckets(low, high, seconds)
         frame = store.figure("spikes", step=seconds, buckets=buckets, **now.params)
         if frame.height:
@@ -120,10 +162,25 @@ def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
         st.subheader("First seen", anchor=False, help="Users, programs and addresses that the log does not show before")
         frame = store.figure("newcomers", baseline=baseline, **now.params)
         if frame.height:
-            picked = show.table(frame, now, "newcomers", columns=("what", "value", "first_time", "events"), height=247, config={
-                    "what": st.column_config.TextColumn(width=65), "value": st.column_config.TextColumn(width=205), "events": st.column_config.NumberColumn(width=60),
-                    "first_time": st.column_config.DatetimeColumn("first", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=85),
-                }, about="Users, programs and addresses seen for the first time")
+            picked = show.table(
+                frame,
+                now,
+                "newcomers",
+                columns=("what", "value", "first_time", "events"),
+                height=247,
+                config={
+                    "what": st.column_config.TextColumn(width=65),
+                    "value": st.column_config.TextColumn(width=205),
+                    "events": st.column_config.NumberColumn(width=60),
+                    "first_time": st.column_config.DatetimeColumn(
+                        "first",
+                        format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm",
+                        timezone=now.zone,
+                        width=85,
+                    ),
+                },
+                about="Users, programs and addresses seen for the first time",
+            )
             if picked and picked["what"] == "user":
                 show.link("ask", "What this user did", ":material/person:", question="user-activity", user=picked["value"])
             elif picked:
@@ -131,7 +188,10 @@ def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
                 show.link("ask", "Its requests", ":material/list:", question="requests", **{word: picked["value"]})
         else:
             show.nothing("Nobody new in this range.")
-        st.caption(f"New means not seen before {now.text(baseline)}" + (", the first quarter of the log." if whole else ", the start of the range."))
+        st.caption(
+            f"New means not seen before {now.text(baseline)}"
+            + (", the first quarter of the log." if whole else ", the start of the range.")
+        )
 
 
 def busy(now: scope.Scope) -> None:

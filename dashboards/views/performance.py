@@ -5,7 +5,6 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 import streamlit as st
-
 from parts import charts, evidence, palette, scope, show, store
 
 TABS = ("Latency", "Slow requests", "Traces", "Flow control", "Lists and watches", "Conflicts")
@@ -17,8 +16,14 @@ def latency(now: scope.Scope) -> None:
     if ends is None:
         return
     seconds = charts.step(*ends)
-    frame = store.figure("pace", step=seconds, **now.params).unpivot(index="time", variable_name="percentile", value_name="ms").drop_nulls("ms")
-    st.caption(f"Latency per {charts.every(seconds)}; watches and sessions are left out, the scale is logarithmic. Drag to choose a range.")
+    frame = (
+        store.figure("pace", step=seconds, **now.params)
+        .unpivot(index="time", variable_name="percentile", value_name="ms")
+        .drop_nulls("ms")
+    )
+    st.caption(
+        f"Latency per {charts.every(seconds)}; watches and sessions are left out, the scale is logarithmic. Drag to choose a range."
+    )
     made = charts.wall(frame, now, "time").with_columns(pl.col("ms").clip(lower_bound=0.01))
     chart = alt.Chart(made).mark_line(strokeWidth=1.6, point=alt.OverlayMarkDef(size=14)).encode(
         charts.axis(*ends, now), alt.Y("ms:Q", title="milliseconds", scale=alt.Scale(type="log", nice=True), axis=alt.Axis(tickCount=4)),
@@ -31,7 +36,9 @@ def latency(now: scope.Scope) -> None:
          "They need stages with both timestamps.", "the slowest of them")  # fmt: skip
 
 
-def rows(now: scope.Scope, name: str, about: str, columns: tuple[str, ...], empty: str, hint: str, what: str = "its event") -> None:
+def rows(
+    now: scope.Scope, name: str, about: str, columns: tuple[str, ...], empty: str, hint: str, what: str = "its event"
+) -> None:
     """A listing with evidence and exports."""
     frame = store.figure(name, **now.params)
     if not frame.height:
@@ -52,9 +59,18 @@ def traces(now: scope.Scope) -> None:
     """Slow operations as the apiserver traced them, one as a waterfall, joined with its audit event and log line."""
     frame = store.figure("traces", **now.params)
     if not frame.height:
-        show.nothing("No traces in this range.", "They stand in the apiserver's own log (slow operations, over 500 ms): import it beside the audit log.")
+        show.nothing(
+            "No traces in this range.",
+            "They stand in the apiserver's own log (slow operations, over 500 ms): import it beside the audit log.",
+        )
         return
-    picked = show.table(frame, now, "traces", columns=("time", "total_ms", "name", "verb", "url", "audit_id", "source", "line"), about="Traces, slowest first")
+    picked = show.table(
+        frame,
+        now,
+        "traces",
+        columns=("time", "total_ms", "name", "verb", "url", "audit_id", "source", "line"),
+        about="Traces, slowest first",
+    )
     chosen = picked or frame.row(0, named=True)
     steps = store.figure("trace_steps", source=chosen["source"], line=chosen["line"], trace_id=chosen["trace_id"])
     waterfall(steps, chosen)
@@ -69,7 +85,15 @@ def waterfall(steps: pl.DataFrame, chosen: dict[str, object]) -> None:
     for row in steps.filter(pl.col("seq") > 0).iter_rows(named=True):
         depth, length = row["depth"] or 1, row["step_ms"] or 0.0
         start = begun.get(depth, begun.get(depth - 1, 0.0))
-        made.append({"step": f"{row['seq']:02d}  {'   ' * (depth - 1)}{row['step'] or ''}", "from": start, "to": start + length, "ms": length, "span": bool(row["span"])})
+        made.append(
+            {
+                "step": f"{row['seq']:02d}  {'   ' * (depth - 1)}{row['step'] or ''}",
+                "from": start,
+                "to": start + length,
+                "ms": length,
+                "span": bool(row["span"]),
+            }
+        )
         begun[depth] = start + length
         begun[depth + 1] = start if row["span"] else start + length
     if not made:
@@ -89,7 +113,9 @@ def main() -> None:
     now = scope.bar("Performance", "What is slow, for whom, and who makes it so")
     if not show.need_lake(now):
         return
-    tab = st.segmented_control("Performance", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+    tab = st.segmented_control(
+        "Performance", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+    )
     with show.guard("this list"):
         if tab == "Traces":
             traces(now)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import polars as pl
 import streamlit as st
+from parts import charts, forensic, palette, scope, show, store
+from parts.show import literal
 
 from auditlens import AuditlensError, policy, share
 from auditlens.policy import PolicyError
-from parts import charts, forensic, palette, scope, show, store
-from parts.show import literal
+from auditlens.question import questions
 
 TABS = ("Lint", "One request", "Simulate", "Coverage", "Recommend")
 _ICONS = {"error": ":material/error:", "warning": ":material/warning:", "info": ":material/info:"}
 _COLOURS = {"error": "red", "warning": "orange", "info": "blue"}
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+_GRADES = {
+    "yes": (":material/check_circle:", "green", "answered in full"),
+    "except": (":material/check:", "blue", "with exceptions"),
+    "partly": (":material/incomplete_circle:", "orange", "partly"),
+    "no": (":material/cancel:", "red", "not at all"),
+}
 _MOST = 1 << 20  # characters of a policy
 
 
@@ -35,8 +43,18 @@ def editor() -> str:
     """The policy's text: pasted, loaded from a file, or one of ours."""
     known = shipped()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        start = st.selectbox("Begin with", ["", *known], key="begin", format_func=lambda n: n or "own text", on_change=_begin, args=(known,), width=200)
-        given = st.file_uploader("or a file", type=["yaml", "yml", "json"], key="policy-file", on_change=_given, width="stretch", max_upload_size=1)
+        start = st.selectbox(
+            "Begin with",
+            ["", *known],
+            key="begin",
+            format_func=lambda n: n or "own text",
+            on_change=_begin,
+            args=(known,),
+            width=200,
+        )
+        given = st.file_uploader(
+            "or a file", type=["yaml", "yml", "json"], key="policy-file", on_change=_given, width="stretch", max_upload_size=1
+        )
         del start, given
     if "policy-text" not in st.session_state:
         st.session_state["policy-text"] = known.get("security", "")
@@ -64,7 +82,11 @@ def lint(text: str) -> None:
     with st.container(horizontal=True):
         for severity, n in counts.items():
             if n:
-                st.badge(f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}", icon=_ICONS[severity], color=_COLOURS[severity])  # type: ignore[arg-type]
+                st.badge(
+                    f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}",
+                    icon=_ICONS[severity],
+                    color=_COLOURS[severity],
+                )  # type: ignore[arg-type]
     lines = text.split("\n")
     for finding in findings[:100]:
         with st.container(border=True):
@@ -89,7 +111,13 @@ def one(made: policy.Policy) -> None:
     user = left.text_input("User", "alice", key="p-user", bind="query-params")
     groups = right.text_input("Groups", "system:authenticated", key="p-groups", bind="query-params", help="Comma-separated")
     verb = left.selectbox("Verb", VERBS, key="p-verb", bind="query-params", index=3)
-    path = right.text_input("Path of a non-resource request", "", key="p-path", bind="query-params", placeholder="/healthz: then the fields below are not used")
+    path = right.text_input(
+        "Path of a non-resource request",
+        "",
+        key="p-path",
+        bind="query-params",
+        placeholder="/healthz: then the fields below are not used",
+    )
     group = left.text_input("API group", "", key="p-group", bind="query-params", placeholder="core")
     resource = right.text_input("Resource", "pods", key="p-resource", bind="query-params", help="With its subresource: pods/exec")
     namespace = left.text_input("Namespace", "default", key="p-namespace", bind="query-params")
@@ -101,13 +129,24 @@ def one(made: policy.Policy) -> None:
     by = "no rule matches" if decision.rule is None else f"rule {decision.rule} decides"
     st.markdown(f"**{decision.level}** · {by} · stages left out: {', '.join(decision.omit_stages) or 'none'}")
     rows = [
-        {"rule": s.rule, "line": s.line, "level": s.level, "decides": s.decides, "why": "; ".join(m.why for m in s.missed) or "matches"} for s in told.steps
+        {
+            "rule": s.rule,
+            "line": s.line,
+            "level": s.level,
+            "decides": s.decides,
+            "why": "; ".join(m.why for m in s.missed) or "matches",
+        }
+        for s in told.steps
     ]
-    frame = pl.DataFrame(rows, schema={"rule": pl.Int64, "line": pl.Int64, "level": pl.String, "decides": pl.Boolean, "why": pl.String})
+    frame = pl.DataFrame(
+        rows, schema={"rule": pl.Int64, "line": pl.Int64, "level": pl.String, "decides": pl.Boolean, "why": pl.String}
+    )
     st.dataframe(show.clean(frame, cut=1000), hide_index=True, key="explain", alt="The rules up to the one that decides")
 
 
-def _request(user: str, groups: str, verb: str, path: str, group: str, resource: str, sub: str, namespace: str, name: str) -> dict[str, Any]:
+def _request(
+    user: str, groups: str, verb: str, path: str, group: str, resource: str, sub: str, namespace: str, name: str
+) -> dict[str, Any]:
     """The fields Request has in this version."""
     known = {f.name for f in dataclasses.fields(policy.Request)}
     wanted = {
@@ -120,7 +159,7 @@ def _request(user: str, groups: str, verb: str, path: str, group: str, resource:
 
 def simulate(made: policy.Policy, now: scope.Scope) -> None:
     """The volume each rule would write of this lake's traffic, and what would be lost and gained."""
-    found = forensic.function("simulate", "policy") or _module("simulation", "simulate")
+    found = forensic.function("simulate", "policy")
     if found is None:
         forensic.missing("Trying a policy on the lake's traffic")
         return
@@ -131,55 +170,144 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
         of = max(result.now.bytes, 1)
         cells = st.columns(4)
         cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
-        cells[1].metric("With this policy", show.size(result.then.bytes), f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %", delta_color="off", help=f"{result.then.events:,} events")
+        cells[1].metric(
+            "With this policy",
+            show.size(result.then.bytes),
+            f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %",
+            delta_color="off",
+            help=f"{result.then.events:,} events",
+        )
         cells[2].metric("A day", show.size(result.bytes_per_day()), help="Taking it that every hour is like those measured")
-        cells[3].metric("Dead rules", str(len(result.dead)), help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"))
-        rules = result.rules.with_columns(pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what"))
-        totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first())
+        cells[3].metric(
+            "Dead rules",
+            str(len(result.dead)),
+            help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"),
+        )
+        rules = result.rules.with_columns(
+            pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what")
+        )
+        totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(
+            pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first()
+        )
         chart = alt.Chart(totals).mark_bar().encode(
             alt.X("bytes:Q", title="bytes written of this lake's traffic", axis=alt.Axis(format=".2s", tickCount=5)), alt.Y("what:N", sort=None, title=None),
             alt.Color("level:N", scale=alt.Scale(domain=["None", "Metadata", "Request", "RequestResponse"], range=[palette.quiet(), *palette.series()[:3]]), legend=alt.Legend(orient="top", title=None)),
             tooltip=["what:N", alt.Tooltip("bytes:Q", format=","), alt.Tooltip("events:Q", format=",")],
         )  # fmt: skip
         charts.draw(chart, "sim-chart", "Bytes written by each rule", 18 * totals.height, around=charts.LEGEND + 14)
-        show.table(result.rules, now, "sim-rules", columns=("rule", "line", "level", "stage", "requests", "events", "bytes", "percent", "bytes_per_day"), select=False, about="Volume of each rule")
+        show.table(
+            result.rules,
+            now,
+            "sim-rules",
+            columns=("rule", "line", "level", "stage", "requests", "events", "bytes", "percent", "bytes_per_day"),
+            select=False,
+            about="Volume of each rule",
+        )
         st.caption("What changes against the log as it is: lost and less first by size")
-        show.table(result.changes, now, "sim-changes", columns=("what", "verb", "resource", "stage", "level_before", "level_after", "events_before", "events_after", "bytes_before", "bytes_after"), select=False, about="What is lost and gained")
+        show.table(
+            result.changes,
+            now,
+            "sim-changes",
+            columns=(
+                "what",
+                "verb",
+                "resource",
+                "stage",
+                "level_before",
+                "level_after",
+                "events_before",
+                "events_after",
+                "bytes_before",
+                "bytes_after",
+            ),
+            select=False,
+            about="What is lost and gained",
+        )
         show.notes(result.notes)
-
-
-def _module(module: str, name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(f"auditlens.policy.{module}"), name, None)
-    except ImportError:
-        return None
 
 
 def coverage(made: policy.Policy, now: scope.Scope) -> None:
     """Which questions the policy lets be answered in full."""
-    found = forensic.function("coverage", "policy") or _module("coverage", "coverage")
-    if found is None:
+    judge, framed = forensic.function("coverage", "policy"), forensic.function("coverage_frame", "policy")
+    if judge is None or framed is None:
         forensic.missing("The coverage of questions by a policy")
         return
     with forensic.attempt("The coverage"):
-        result = found(made)
-        rows = result if isinstance(result, pl.DataFrame) else pl.DataFrame([_row(r) for r in getattr(result, "rows", result)], infer_schema_length=None)
-        show.table(rows, now, "coverage-matrix", select=False, about="Questions and what the policy lets them see")
+        frame = framed(judge(made))
+        counts = dict(frame["answerable"].value_counts().iter_rows())
+        with st.container(horizontal=True):
+            for grade, (icon, colour, meaning) in _GRADES.items():
+                if counts.get(grade):
+                    st.badge(f"{counts[grade]} {meaning}", icon=icon, color=colour)  # type: ignore[arg-type]
+        picked = show.table(frame, now, "coverage-matrix", about="Questions and whether the policy lets them be answered")
+        if picked and picked["rules_needed"]:
+            st.caption("Rules that would be needed, before those that take the requests away")
+            st.code(show.pretty(picked["rules_needed"]), language="yaml")
+        else:
+            st.caption(":material/ads_click: Select a question to see the rules it lacks.")
 
 
-def _row(item: Any) -> dict[str, Any]:
-    fields = dataclasses.asdict(item) if dataclasses.is_dataclass(item) and not isinstance(item, type) else dict(item)
-    return {k: v if isinstance(v, (int, float, bool, type(None))) else str(v) for k, v in fields.items()}
-
-
-def recommend() -> None:
-    """A policy made from what should be kept."""
-    if (forensic.function("recommend", "policy") or _module("recommend", "recommend")) is None:
+def recommend(text: str, now: scope.Scope) -> None:
+    """A policy made from what should be kept and what it may cost, beside the one in the editor."""
+    found = forensic.function("recommend", "policy")
+    if found is None:
         forensic.missing("Recommending a policy")
-    else:
-        st.info("Recommending is on the command line: `auditlens policy recommend --help`.", icon=":material/info:")
+        return
+    known = questions()
+    groups = sorted({q.group for q in known.values() if q.group})
+    keep = st.multiselect(
+        "Keep what these need", ["all", *groups, *known], default=["all"], key="keep", bind="query-params",
+        help="all, groups of questions, or single questions",
+    )  # fmt: skip
+    left, right = st.columns([0.7, 0.3], vertical_alignment="bottom", gap="medium")
+    limited = right.toggle("Budget", key="budget-on", bind="query-params")
+    percent = left.slider(
+        "At most, percent of the log as it is", 5, 150, 50, step=5, key="budget", bind="query-params", disabled=not limited
+    )
+    if not keep:
+        show.nothing("Nothing is to be kept.", "Choose at least one question or group.")
+        return
+    with forensic.attempt("The recommendation"):
+        result = store.call(
+            "recommend", lambda lake, **p: found(lake if store.exists() else None, **p), keep=tuple(keep),
+            budget=f"{percent}%" if limited and store.exists() else None, **now.params,
+        )  # fmt: skip
+        cells = st.columns(3)
+        cells[0].metric("Log now", show.size(result.now.bytes))
+        cells[1].metric(
+            "Recommended", show.size(result.predicted.bytes), help=f"{result.predicted.events:,} events of this lake's traffic"
+        )
+        cells[2].metric(
+            "Within budget", "yes" if result.fits else "no", help="Whether the wishes fit into the budget, if there is one"
+        )
+        changed = list(
+            difflib.unified_diff(text.splitlines(), result.text.splitlines(), "current", "recommended", lineterm="", n=2)
+        )
+        with st.container(horizontal=True):
+            st.download_button(
+                "Download",
+                result.text,
+                "audit-policy.yaml",
+                "application/yaml",
+                icon=":material/download:",
+                key="recommended",
+                on_click="ignore",
+            )
+            st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(result.text,))
+        yaml, against, lost = st.tabs(["YAML", "Diff to the editor's", "Given up"])
+        with yaml:
+            st.code(show.pretty(result.text), language="yaml", height=460)
+        with against:
+            st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460)
+        with lost:
+            show.notes(result.given_up or ("nothing of what was asked for",))
+            if result.costs:
+                costs = pl.DataFrame([{"wish": c.wish, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs])
+                show.table(costs, now, "costs", select=False, about="What each wish costs")
+
+
+def _use(text: str) -> None:
+    st.session_state["policy-text"] = text
 
 
 def main() -> None:
@@ -188,15 +316,25 @@ def main() -> None:
     left, right = st.columns([0.44, 0.56], gap="medium")
     with left:
         text = editor()
-        st.download_button("Download", text, "audit-policy.yaml", "application/yaml", icon=":material/download:", key="policy-download", on_click="ignore")
+        st.download_button(
+            "Download",
+            text,
+            "audit-policy.yaml",
+            "application/yaml",
+            icon=":material/download:",
+            key="policy-download",
+            on_click="ignore",
+        )
     with right:
-        tab = st.segmented_control("Policy", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed")
+        tab = st.segmented_control(
+            "Policy", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+        )
         with show.guard("the policy"):
             if tab == "Lint":
                 lint(text)
                 return
             if tab == "Recommend":
-                recommend()
+                recommend(text, now)
                 return
             try:
                 made = policy.load(text)

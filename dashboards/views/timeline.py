@@ -7,9 +7,9 @@ import datetime as dt
 import altair as alt
 import polars as pl
 import streamlit as st
+from parts import charts, evidence, palette, scope, show, store
 
 from auditlens.output import plain
-from parts import charts, evidence, palette, scope, show, store
 
 LANES = ("objects", "users", "nodes")
 EVERYWHERE = "all namespaces"
@@ -33,9 +33,29 @@ def draw(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datet
     shown = frame if frame.height <= _DRAWN else frame.gather_every(-(-frame.height // _DRAWN))
     names, shapes = palette.verbs()
     made = shown.with_columns(
-        pl.when(pl.col("session")).then(pl.lit("exec")).when(pl.col("verb").is_in(names)).then(pl.col("verb")).otherwise(pl.lit("read")).alias("did"),
+        pl.when(pl.col("session"))
+        .then(pl.lit("exec"))
+        .when(pl.col("verb").is_in(names))
+        .then(pl.col("verb"))
+        .otherwise(pl.lit("read"))
+        .alias("did"),
         pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
-    ).select("lane", "begin", "stage_time", "did", "verb", "subresource", "code", "class", "username", "client", "name", "resource", "audit_id", "session")
+    ).select(
+        "lane",
+        "begin",
+        "stage_time",
+        "did",
+        "verb",
+        "subresource",
+        "code",
+        "class",
+        "username",
+        "client",
+        "name",
+        "resource",
+        "audit_id",
+        "session",
+    )
     made = charts.wall(made.rename({"stage_time": "time"}), now, "time", "begin")
     made = charts.plain_columns(made, "lane", "username", "client", "name", "audit_id", "subresource")
     order = made["lane"].unique(maintain_order=True).to_list()
@@ -57,7 +77,14 @@ def draw(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datet
     )  # fmt: skip
     name = f"lanes-{st.session_state.get('brushes', 0)}"
     event = charts.draw(
-        sessions + marks, name, "Swim lanes: changes, failures and sessions in time", 18 * len(order), around=charts.LEGEND + 26, on_select="rerun", selection_mode=["pick", "window"]
+        sessions + marks,
+        name,
+        "Swim lanes: changes, failures and sessions in time",
+        18 * len(order),
+        around=charts.LEGEND + 26,
+        many=True,
+        on_select="rerun",
+        selection_mode=["pick", "window"],
     )
     window = event["selection"].get("window") or {}
     if window:
@@ -79,22 +106,34 @@ def main() -> None:
         by, namespace, many, noise = controls(now)
         frame = store.figure("lanes", by=by, namespace=namespace, lanes=many, noise=noise, **now.params)
         if not frame.height:
-            show.nothing("No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too.")
+            show.nothing(
+                "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."
+            )
             return
         picked = draw(frame, now, *ends)
         with st.container(horizontal=True, vertical_alignment="center"):
             text = f"{frame.height:,} marks in {frame['lane'].n_unique()} lanes"
             if frame.height > _DRAWN:
                 text += f", every {-(-frame.height // _DRAWN)}th drawn: zoom in to see all"
-            st.caption(f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions")
+            st.caption(
+                f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions"
+            )
             if now.since or now.until:
                 st.button("Zoom out", icon=":material/zoom_out:", on_click=_wider, args=(*ends,), key="wider")
-                st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
+                st.button(
+                    "Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out"
+                )
         if picked:
             with st.container(border=True):
                 evidence.event(picked, now, brief=True, key="lane-evidence")
         with st.expander("The marks as a table", icon=":material/table_rows:"):
-            row = show.table(frame, now, "lane-rows", columns=("stage_time", "lane", "verb", "subresource", "code", "username", "client", "source", "line"), about="The marks as rows")
+            row = show.table(
+                frame,
+                now,
+                "lane-rows",
+                columns=("stage_time", "lane", "verb", "subresource", "code", "username", "client", "source", "line"),
+                about="The marks as rows",
+            )
             if row:
                 show.links(row)
 

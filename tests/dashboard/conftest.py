@@ -11,12 +11,13 @@ import pytest
 
 pytest.importorskip("streamlit")
 
+from conftest import CAPTURES, day, event, write
 from streamlit.testing.v1 import AppTest
 
 from auditlens.importing.run import import_files
-from conftest import CAPTURES, day, event, write
 
 from .helpers import APP, HOSTILE, ROOT, Tab, serve, stop
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What Streamlit and its friends warn about is theirs."""
@@ -54,7 +55,10 @@ def hostile_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 annotations={"authorization.k8s.io/decision": "allow" if code == 201 else "forbid", "authorization.k8s.io/reason": text},
             )
         )  # fmt: skip
-    import_files([write(directory / "audit.log", events), write(directory / "rejected.log", f"{{ {HOSTILE[0]}\n".encode())], directory / "lake")
+    import_files(
+        [write(directory / "audit.log", events), write(directory / "rejected.log", f"{{ {HOSTILE[0]}\n".encode())],
+        directory / "lake",
+    )
     return directory / "lake"
 
 
@@ -73,6 +77,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         app.run()
         if check:
             assert not app.exception, [(e.message, e.stack_trace) for e in app.exception]
+            assert not [e for e in app.error if "This page failed" in e.value], "see the captured log"
         return app
 
     return run
@@ -102,7 +107,9 @@ def server(capture_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def chromium() -> Iterator[Any]:
     """Debian's chromium under Playwright."""
     playwright = pytest.importorskip("playwright.sync_api")
-    binary = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None)
+    binary = next(
+        (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
+    )
     if binary is None:
         pytest.skip("there is no chromium here: apt-get install chromium")
     arguments = [
@@ -117,6 +124,8 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def tab(chromium: Any, server: str) -> Iterator[Tab]:
     """A fresh tab, light, 1280 by 800."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light", timezone_id="Europe/Berlin", accept_downloads=True)
+    context = chromium.new_context(
+        viewport={"width": 1280, "height": 800}, color_scheme="light", timezone_id="Europe/Berlin", accept_downloads=True
+    )
     yield Tab(context.new_page(), server)
     context.close()

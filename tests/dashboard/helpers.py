@@ -108,7 +108,11 @@ class Tab:
 
     def metric(self, label: str) -> str:
         """The figure under a label."""
-        box = self.page.locator('[data-testid="stMetric"]').filter(has=self.page.get_by_text(re.compile(rf"^{re.escape(label)}$"))).first
+        box = (
+            self.page.locator('[data-testid="stMetric"]')
+            .filter(has=self.page.get_by_text(re.compile(rf"^{re.escape(label)}$")))
+            .first
+        )
         return str(box.locator('[data-testid="stMetricValue"]').inner_text()).strip()
 
     def row(self, table: int, n: int) -> Tab:

@@ -59,7 +59,8 @@ def test_a_range_that_is_none_shows_the_whole_log(page: Page, small_lake: Path) 
 def test_overview_figures_are_the_lakes(page: Page, small_lake: Path) -> None:
     shown = metrics(page(small_lake))
     events, requests, denied = sql(
-        small_lake, "select count(*), count(*) filter (where stage = 'ResponseComplete'), count(*) filter (where code = 403) from audit"
+        small_lake,
+        "select count(*), count(*) filter (where stage = 'ResponseComplete'), count(*) filter (where code = 403) from audit",
     ).row(0)
     assert shown["Log"] == f"{events:,} events"
     assert (shown["Requests"], shown["Denied"], shown["Rejected records"]) == (f"{requests:,}", f"{denied:,}", "1")
@@ -125,7 +126,9 @@ def test_an_unknown_object_is_said(page: Page, small_lake: Path) -> None:
 
 
 def test_an_event_shows_its_fields_and_where_it_stands(page: Page, small_lake: Path) -> None:
-    audit_id, source, line = sql(small_lake, "select audit_id, source, line from audit where verb = 'create' order by line limit 1").row(0)
+    audit_id, source, line = sql(
+        small_lake, "select audit_id, source, line from audit where verb = 'create' order by line limit 1"
+    ).row(0)
     app = page(small_lake, f"event?audit_id={audit_id}")
     fields = dict(zip(frame(app)["field"], frame(app)["value"], strict=True))
     assert fields["verb"] == "create"
@@ -138,7 +141,7 @@ def test_an_event_that_is_not_there_is_said(page: Page, small_lake: Path) -> Non
 
 def test_rejects_show_their_text(page: Page, small_lake: Path) -> None:
     app = page(small_lake, "ingest?tab=Rejects")
-    assert any("<script>broken" in str(d.value.get("text")) for d in app.dataframe)
+    assert any("<script>broken" in str(list(d.value["text"])) for d in app.dataframe if "text" in d.value)
 
 
 def test_the_import_sums_add_up(page: Page, small_lake: Path) -> None:
@@ -176,7 +179,9 @@ def test_live_pages_follow_the_lake(page: Page, tmp_path: Path) -> None:
 
 
 def test_a_lake_with_only_apiserver_logs(page: Page, tmp_path: Path) -> None:
-    log = b'I1123 12:00:00.000001       1 controller.go:1] "Starting" name="<b>x</b>"\nE1123 12:00:01.000001       1 x.go:2] boom\n'
+    log = (
+        b'I1123 12:00:00.000001       1 controller.go:1] "Starting" name="<b>x</b>"\nE1123 12:00:01.000001       1 x.go:2] boom\n'
+    )
     import_files([write(tmp_path / "apiserver.log", log)], tmp_path / "lake")
     if not sql(tmp_path / "lake", "select 1 from klog limit 1").height:
         pytest.skip("this version does not import the apiserver's own log")
@@ -205,9 +210,9 @@ def test_hostile_events_and_objects_stay_text(page: Page, hostile_lake: Path, n:
     harmless(app)
     assert frame(app)["value"].str.len().max() > 3
     name, namespace = quote(HOSTILE[n]), quote(HOSTILE[n][:200])
-    for tab in ("Changes", "State", "Family", "Why"):
+    harmless(page(hostile_lake, f"ask?question=requests&user={name}"))
+    for tab in ("Changes", "State", "Family", "Why") if n in (0, 3) else ("Changes",):
         harmless(page(hostile_lake, f"object?object=pods/{name}&namespace={namespace}&tab={tab}"))
-        harmless(page(hostile_lake, f"ask?question=requests&user={name}"))
 
 
 def harmless(app: AppTest) -> None:

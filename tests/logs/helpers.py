@@ -48,7 +48,13 @@ def content(path: Path) -> bytes:
 
 
 def read(
-    data: bytes, *, name: str = "kube-apiserver.log", latest: float = LATEST, chunk: int = 64 << 20, redact: bool = True, format: str = "auto"
+    data: bytes,
+    *,
+    name: str = "kube-apiserver.log",
+    latest: float = LATEST,
+    chunk: int = 64 << 20,
+    redact: bool = True,
+    format: str = "auto",
 ) -> Read:
     """The rows of some text, sorted by where they stand."""
     out = Read()

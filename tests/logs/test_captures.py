@@ -7,15 +7,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.conftest import CAPTURES, SHARED, imported, needs_captures, rows
 
 from auditlens.question import ask
+from tests.conftest import CAPTURES, SHARED, imported, needs_captures, rows
 
 from .helpers import content, read
 
 pytestmark = needs_captures
 
-LOGS = sorted(p for p in CAPTURES.rglob("*.log.gz") if p.name.startswith(("apiserver", "kcm", "scheduler"))) if CAPTURES.is_dir() else []
+LOGS = (
+    sorted(p for p in CAPTURES.rglob("*.log.gz") if p.name.startswith(("apiserver", "kcm", "scheduler")))
+    if CAPTURES.is_dir()
+    else []
+)
 
 HEADER = re.compile(rb"^[IWEF][01]\d[0-3]\d [0-2]\d:[0-5]\d:[0-5]\d\.\d{6} +\d+ \S+:\d+\] ", re.MULTILINE)
 JSON = re.compile(rb'^\{"(?:ts|level)":', re.MULTILINE)  # --logging-format=json, and etcd's client
@@ -103,7 +107,9 @@ def test_a_slow_request_from_all_sides(name: str, sides: set[str], tmp_path: Pat
 
 @pytest.mark.parametrize("version", ["1.32", "1.36"])
 def test_kubectl_captures(version: str, tmp_path: Path) -> None:
-    paths = sorted((CAPTURES / "kubectl").glob(f"{version}-v[689]*.stderr"))[:40] + sorted((CAPTURES / "kubectl").glob(f"{version}-v10-*.stderr"))
+    paths = sorted((CAPTURES / "kubectl").glob(f"{version}-v[689]*.stderr"))[:40] + sorted(
+        (CAPTURES / "kubectl").glob(f"{version}-v10-*.stderr")
+    )
     requests = 0
     for path in paths:
         data = path.read_bytes()

@@ -40,7 +40,11 @@ def test_a_day_that_does_not_exist_has_no_time() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["kube-apiserver.host.root.log.INFO.20180803-195900.1", "kube-apiserver-2018-08-03T19-59-00.000.log.gz", "0.log.20180803-195900"],
+    [
+        "kube-apiserver.host.root.log.INFO.20180803-195900.1",
+        "kube-apiserver-2018-08-03T19-59-00.000.log.gz",
+        "0.log.20180803-195900",
+    ],
 )
 def test_the_name_of_the_file(name: str) -> None:
     assert times(line("0804"), name=name) == ["2018-08-04T10:00:00 name"]

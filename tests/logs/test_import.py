@@ -24,7 +24,16 @@ def test_the_seed_sample(tmp_path: Path) -> None:
     )  # fmt: skip
     assert rows(lake, "select seq, trace_id, name, step, step_ms, at_ms, total_ms, ended from trace order by seq") == [
         (0, "1449222206", "Create /api/v1/namespaces/default/events", None, 927.484579, 0.0, 927.484579, False),
-        (1, "1449222206", "Create /api/v1/namespaces/default/events", "Object stored in database", 927.279642, 927.401927, 927.484579, False),
+        (
+            1,
+            "1449222206",
+            "Create /api/v1/namespaces/default/events",
+            "Object stored in database",
+            927.279642,
+            927.401927,
+            927.484579,
+            False,
+        ),
     ]
 
 
@@ -32,7 +41,9 @@ def test_audit_lines_and_log_lines_in_one_file(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     log = [line + b"\n" for line in (DATA / "httplog.log").read_bytes().splitlines()]
     audit = [text(event(n)) for n in range(40)]
-    mixed = b"".join(piece for n, line in enumerate(log) for piece in (line, *audit[2 * n : 2 * n + 2])) + b"".join(audit[2 * len(log) :])
+    mixed = b"".join(piece for n, line in enumerate(log) for piece in (line, *audit[2 * n : 2 * n + 2])) + b"".join(
+        audit[2 * len(log) :]
+    )
     total = imported(lake, write(tmp_path / "stdout.log", mixed)).total()
     assert total["rows"] == {"audit": 40, "klog": 15}
     assert total["derived"]["http"] == 15

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.conftest import event, imported, text, write
 from typer.testing import CliRunner
 
 from auditlens.catalogue import kind_of, messages, openings
@@ -17,6 +16,7 @@ from auditlens.errors import UsageError
 from auditlens.forensics.curl import curl
 from auditlens.forensics.tracetree import trace_tree
 from auditlens.question import ask, questions
+from tests.conftest import event, imported, text, write
 
 DATA = Path(__file__).parent / "data"
 ID = "11111111-0000-4000-8000-000000000001"
@@ -57,7 +57,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
     client = (DATA / "kubectl-new.log").read_bytes().replace(b"3f0a", ID.encode())
     lake = folder / "lake"
     files = [write(folder / p.name, p.read_bytes()) for p in DATA.glob("*.log") if p.stem != "kubectl-new"]
-    imported(lake, *files, write(folder / "more.log", (DATA / "trace.log").read_bytes()[:200] + b"\n" + MORE), write(folder / "audit.log", audit),
+    imported(lake, *files, write(folder / "more.log", b"Log file created at: 2018/08/03 19:00:00\n" + MORE), write(folder / "audit.log", audit),
              write(folder / "kubectl.log", client))  # fmt: skip
     return str(lake)
 
@@ -90,7 +90,9 @@ def test_time_is_attributed(lake: str) -> None:
 
 def test_failed_logins_have_their_reason(lake: str) -> None:
     answer = ask(lake, "auth-failures").to_dicts()
-    assert [(row["reason"], row["audit_id"], row["told_by"]) for row in answer] == [("[invalid bearer token, token has expired]", "u", "audit")]
+    assert [(row["reason"], row["audit_id"], row["told_by"]) for row in answer] == [
+        ("[invalid bearer token, token has expired]", "u", "audit")
+    ]
 
 
 def test_flow_control_and_throttling(lake: str) -> None:
@@ -108,13 +110,18 @@ def test_sessions_and_watches_are_not_slow(lake: str) -> None:
 def test_a_trace_as_a_tree(lake: str) -> None:
     shown = trace_tree(lake, ID)
     assert "▾ GuaranteedUpdate etcd3" in shown and "█" in shown and "98%" in shown
-    assert trace_tree(lake, "1449222206").count("Object stored in database") == 2
+    assert trace_tree(lake, "1449222206").count("Object stored in database") == 1
     with pytest.raises(UsageError, match="no trace"):
         trace_tree(lake, "nothing")
 
 
 def test_a_curl_that_runs(lake: str, tmp_path: Path) -> None:
-    for shown in (curl(str(DATA / "kubectl-old.log"), lake), curl(str(DATA / "kubectl-new.log"), lake), curl(ID, lake), curl("u", lake)):
+    for shown in (
+        curl(str(DATA / "kubectl-old.log"), lake),
+        curl(str(DATA / "kubectl-new.log"), lake),
+        curl(ID, lake),
+        curl("u", lake),
+    ):
         assert "sekrit" not in shown.replace("token=sekrit-value", "")
         done = subprocess.run(["bash", "-n"], input=shown, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -72,7 +72,7 @@ def test_blocks_and_json_since_klog_2_100(fields: dict[str, object]) -> None:
 def test_unquoted_values_of_old_releases_keep_their_spaces(key: str, value: str) -> None:
     if value[0] in "[{":
         value = "x" + value
-    assert structured(f'"m" {key}={value} next="y"') == ("m", {key: value, **({"next": "y"})} if key != "next" else {"next": "y"})
+    assert structured(f'"m" {key}={value} next="y"') == ("m", {key: value, "next": "y"} if key != "next" else {"next": "y"})
 
 
 @given(st.binary(max_size=300))

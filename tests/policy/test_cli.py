@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,11 +63,3 @@ def test_the_rest_runs(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["policy", "infer", "--lake", lake]) == 0
     assert "rules:" in capsys.readouterr().out
     assert main(["policy", "infer", "--lake", lake, "--against", "cost", "-o", "json"]) == 0
-
-
-def test_lint_starts_fast_and_needs_no_engine() -> None:
-    heavy = "import sys; from auditlens.policy import lint; lint(''); print([m for m in ('duckdb', 'polars', 'pyarrow') if m in sys.modules])"
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-    assert time.monotonic() - started < 5  # a loaded machine; alone it is 0.3 s

@@ -18,7 +18,7 @@ from auditlens.errors import LakeError
 from auditlens.importing import segment
 from auditlens.importing.eventlist import Body, split
 from auditlens.importing.segment import Sealed, SegmentImporter
-from auditlens.lake import Lake
+from auditlens.lake import Lake, lake
 from auditlens.lake.care import compact, verify
 from auditlens.lake.fold import FAN, Folder, fold
 from auditlens.redact import NO_REDACTION
@@ -102,6 +102,27 @@ def test_two_that_fold_at_once_do_not_double_a_row(tmp_path: Path) -> None:
     for other in others:
         other.join()
     out.close()
+    assert into.sql("select count(*), count(distinct audit_id) from audit").row(0) == (4, 4)
+    assert into.sql("select count(*) as n from imports")["n"][0] == 4
+
+
+def test_a_fold_that_is_overtaken_between_its_look_and_its_commit_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = Into(tmp_path)
+    for n in range(1, 5):
+        into.put(n, batch([event(f"{n}")]))
+    real, overtaken = lake._add_columns, []
+
+    def overtake(handle: Any, table: Any) -> None:
+        if not overtaken:
+            overtaken.append(table)
+            fold(Lake(into.lake.path), fan=4)
+        real(handle, table)
+
+    monkeypatch.setattr(lake, "_add_columns", overtake)
+    fold(into.lake, fan=4)
+    assert overtaken
     assert into.sql("select count(*), count(distinct audit_id) from audit").row(0) == (4, 4)
     assert into.sql("select count(*) as n from imports")["n"][0] == 4
 

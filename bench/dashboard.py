@@ -1,0 +1,170 @@
+"""The dashboard on ten million events in a real browser: first paint of each page, interactions, memory with five tabs.
+
+    python bench/dashboard.py [--millions 10] [--lake DIRECTORY]
+
+First paint is from the request of the page to its first figures or table, with the server up and the page's answers not
+yet asked; an interaction is a click that changes what is shown, to the end of the rerun. Memory is the server's resident
+set, at its largest. The lake is made as bench/ask.py makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ask import make_lake
+from common import capture, table, workdir
+
+from auditlens import sql
+from auditlens.lake import Lake
+
+PAGES = ("", "timeline", "ask?question=top", "object", "access", "performance", "policy", "ingest")
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+PAINTED = '[data-testid="stMetric"], [data-testid="stDataFrame"], [data-testid="stVegaLiteChart"], textarea'
+DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--millions", type=float, default=10)
+    args.add_argument("--lake", type=Path, help="measure this lake instead of making one")
+    given = args.parse_args()
+    if not Path(CHROMIUM).exists():
+        print("dashboard: not measured, there is no chromium here")
+        return
+    with workdir() as name:
+        lake = given.lake or Path(name) / "lake"
+        if given.lake is None:
+            make_lake(Lake(lake), Path(name), capture(), int(given.millions * 1e6))
+        measure(lake)
+
+
+def measure(lake: Path) -> None:
+    """All of it on one lake."""
+    from playwright.sync_api import sync_playwright
+
+    events = sql(lake, "select count(*) from audit").item()
+    with server(lake) as (url, memory), sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        tabs = [browser.new_context(viewport={"width": 1280, "height": 800}).new_page() for _ in range(5)]
+        tabs[0].goto(url + "event")  # the browser's own start and the server's imports are not the page's
+        tabs[0].wait_for_selector("h1")
+        rows = [("page", "first paint s", "whole s", "again s")]
+        for page in PAGES:
+            first, whole = opened(tabs[0], url + page)
+            again, _ = opened(tabs[0], url + page)
+            rows.append((page or "overview", f"{first:.2f}", f"{whole:.2f}", f"{again:.2f}"))
+        table(f"Dashboard, {events:,} events: from the request to figures, the same page drawn whole, and once more", rows)
+        times = sorted(interactions(tabs[0], url))
+        for n, tab in enumerate(tabs):
+            opened(tab, url + PAGES[n])
+        table(
+            "Dashboard: interactions and memory",
+            [
+                ("interactions", "median s", "p95 s", "server MiB, 5 tabs"),
+                (
+                    str(len(times)),
+                    f"{statistics.median(times):.2f}",
+                    f"{times[max(0, -(-len(times) * 95 // 100) - 1)]:.2f}",
+                    f"{max(memory):.0f}",
+                ),
+            ],
+        )
+        browser.close()
+
+
+def opened(tab: Any, url: str) -> tuple[float, float]:
+    """Seconds to the first figures of a page, and to its end."""
+    started = time.monotonic()
+    tab.goto(url, timeout=120_000)
+    tab.wait_for_selector(PAINTED, timeout=120_000)
+    first = time.monotonic() - started
+    tab.wait_for_timeout(150)
+    tab.wait_for_selector(DONE, state="attached", timeout=120_000)
+    return first, time.monotonic() - started - 0.15
+
+
+def interactions(tab: Any, url: str) -> list[float]:
+    """Seconds of clicks on tabs and choices, each seen for the first time."""
+    times = []
+    for page, labels in (
+        ("access", ("Secrets", "Sessions", "Impersonation", "Rights", "Tokens", "Anonymous")),
+        ("performance", ("Slow requests", "Lists and watches", "Conflicts", "Latency")),
+        ("timeline", ("users", "nodes", "objects")),
+        ("ingest", ("Rejects", "Tables", "Imports")),
+    ):
+        opened(tab, url + page)
+        for label in labels:
+            started = time.monotonic()
+            tab.get_by_test_id("stMain").get_by_role("radio", name=label, exact=True).first.click()
+            tab.wait_for_timeout(60)
+            tab.wait_for_selector(DONE, state="attached", timeout=120_000)
+            times.append(time.monotonic() - started)
+    return times
+
+
+@contextmanager
+def server(lake: Path) -> Iterator[tuple[str, list[float]]]:
+    """The dashboard on a lake; its address, and its memory in MiB as it is watched."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auditlens", "dashboard", "--lake", str(lake), "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    memory: list[float] = [0.0]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            memory.append(sum(map(resident, family(process.pid))))
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/", memory
+    finally:
+        over.set()
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(c for child in children for c in family(int(child)))]
+
+
+def resident(pid: int) -> float:
+    """Resident MiB of a process, 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
+
+
+if __name__ == "__main__":
+    main()

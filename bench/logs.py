@@ -1,0 +1,106 @@
+"""Import of klog text against DuckDB storing its raw lines as zstd Parquet; lnav loading it, where installed.
+
+    python bench/logs.py [--gb 0.5] [--rounds 3] [--memory]
+
+Two inputs: an apiserver's log at -v=2 with the other components' (mostly plain and structured entries, some traces), and
+one at -v=4 (mostly request lines), both of real captures and varied: each copy has its own day and its own ids. Every
+figure is a whole process, start included. --memory also imports ten times as much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import re
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+from common import CAPTURES, ROOT, run, table, workdir
+
+RAW = """
+import sys, duckdb
+duckdb.connect().execute(f'''
+copy (from read_csv('{sys.argv[1]}', columns = {{'line': 'varchar'}}, delim = chr(1), quote = '', escape = '', header = false,
+    auto_detect = false, strict_mode = false, max_line_size = 67108864)) to '{sys.argv[2]}' (format parquet, compression zstd)
+'''.replace("chr(1)", "'\\x01'"))
+"""
+INPUTS = {
+    "klog (-v=2)": (0.5, ("full/apiserver", "full/kcm", "full/scheduler", "webhook/defaults/apiserver")),
+    "httplog-heavy (-v=4)": (0.25, ("everything/apiserver",)),
+}
+_ID = re.compile(rb"[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-)|(?<=127\.0\.0\.1:)\d{2}|(?<=latency=\")\d|(?<=Trace\[)\d\d")
+_STAMP = re.compile(rb"^([IWEF])\d{4} (?=\d\d:)", re.MULTILINE)
+
+
+def capture(names: tuple[str, ...]) -> bytes:
+    """The captured logs, else the sample of the tests."""
+    paths = [CAPTURES / f"{name}.log.gz" for name in names]
+    if all(path.exists() for path in paths):
+        return b"".join(gzip.decompress(path.read_bytes()) for path in paths)
+    return (ROOT / "tests" / "logs" / "data" / "httplog.log").read_bytes() * 100
+
+
+def make(path: Path, source: bytes, size: int) -> int:
+    """Write about `size` bytes; returns the number of lines."""
+    copy = lines = 0
+    with path.open("wb") as out:
+        while out.tell() < size:
+            seen: dict[bytes, bytes] = {}
+
+            def other(match: re.Match[bytes], seen: dict[bytes, bytes] = seen, copy: int = copy) -> bytes:
+                old = match[0]
+                digits = len(old)
+                return seen.setdefault(old, b"%0*x" % (digits, (int(old, 16) + copy * 2654435761) % 16**digits) if digits == 8
+                                       else b"%0*d" % (digits, (int(old) + copy) % 10**digits))  # fmt: skip
+
+            day = b"%02d%02d " % (1 + copy // 28 % 12, 1 + copy % 28)
+            out.write(_STAMP.sub(rb"\g<1>" + day, _ID.sub(other, source)))
+            lines += source.count(b"\n")
+            copy += 1
+    return lines
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--gb", type=float, default=0.5)
+    args.add_argument("--rounds", type=int, default=3)
+    args.add_argument("--memory", action="store_true")
+    given = args.parse_args()
+    with workdir() as name:
+        for title, (bar, names) in INPUTS.items():
+            log = Path(name) / "kube-apiserver.log"
+            lines = make(log, capture(names), round(given.gb * 1e9))
+            _compare(f"{title}, {log.stat().st_size / 1e9:.2f} GB, {lines:,} lines", bar, log, given.rounds)
+            if given.memory:
+                make(log, capture(names), round(given.gb * 1e10))
+                _compare(f"{title}, ten times as much", bar, log, 1)
+
+
+def _compare(title: str, bar: float, log: Path, rounds: int) -> None:
+    lake, out = log.with_name("lake"), log.with_name("raw.parquet")
+    commands = {
+        "auditlens import": [sys.executable, "-m", "auditlens", "import", str(log), "--lake", str(lake)],
+        "DuckDB, raw lines": [sys.executable, "-c", RAW, str(log), str(out)],
+    }
+    if shutil.which("lnav"):
+        commands["lnav -n"] = ["lnav", "-n", "-c", ";select count(*) from glog_log", str(log)]
+    taken: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
+    for _ in range(rounds):
+        for what, command in commands.items():
+            shutil.rmtree(lake, ignore_errors=True)
+            done = run(*command, env={"XDG_CONFIG_HOME": str(log.parent / "config")})
+            taken[what].append((done.seconds, done.peak_mib))
+    mb = log.stat().st_size / 1e6
+    middle = {what: statistics.median(s for s, _ in found) for what, found in taken.items()}
+    rows = [("", "MB/s", "of raw lines", "peak MiB")]
+    for what, found in taken.items():
+        ratio = middle["DuckDB, raw lines"] / middle[what]
+        rows.append((what, f"{mb / middle[what]:.0f}", f"{ratio:.2f}", f"{max(m for _, m in found):.0f}"))
+    table(f"{title}; wanted: {bar} of raw lines", rows)
+
+
+if __name__ == "__main__":
+    main()
