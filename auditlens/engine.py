@@ -109,13 +109,13 @@ def with_snapshot(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
 ) -> T:
-    """Run something on a connection; again on a new snapshot when compaction or retention removed a file under it."""
+    """Run something on a connection; again on a new snapshot when it failed and the lake had changed under it."""
     for attempt in range(_ATTEMPTS):
         snapshot = lake.snapshot()
         try:
             return run(connect(lake, since=since, until=until))
         except (QueryError, duckdb_error()):
-            if attempt == _ATTEMPTS - 1 or snapshot.intact():
+            if attempt == _ATTEMPTS - 1 or (snapshot.intact() and lake.snapshot().versions == snapshot.versions):
                 raise
     raise AssertionError("unreachable")
 

@@ -25,21 +25,19 @@ def parse_time(text: str, *, now: dt.datetime, end: dt.datetime | None) -> dt.da
         return now
     if word.lower() == "end":
         return _end(end, text)
-    relative = _RELATIVE.fullmatch(word)
-    if relative:
-        delta = sum(
-            (
-                dt.timedelta(**{_UNITS[u.lower()]: int(n)})
-                for n, u in re.findall(r"(\d+)([smhdw])", relative["parts"], re.IGNORECASE)
-            ),
-            dt.timedelta(),
-        )
-        return (_end(end, text) if (relative["from"] or "").lower() == "end" else now) - delta
+    refused = UsageError(f"time {text!r}: use RFC 3339 (2026-11-23T14:05:00Z), a date (2026-11-23), or 2h, 7d, end-2h")
+    if relative := _RELATIVE.fullmatch(word):
+        start = _end(end, text) if (relative["from"] or "").lower() == "end" else now
+        parts = re.findall(r"(\d+)([smhdw])", relative["parts"], re.IGNORECASE)
+        try:
+            return start - sum((dt.timedelta(**{_UNITS[u.lower()]: int(n)}) for n, u in parts), dt.timedelta())
+        except OverflowError:  # longer than the calendar
+            raise refused from None
     try:
         moment = dt.datetime.fromisoformat(word)
-    except ValueError:
-        raise UsageError(f"time {text!r}: use RFC 3339 (2026-11-23T14:05:00Z), a date (2026-11-23), or 2h, 7d, end-2h") from None
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        raise refused from None
 
 
 def _end(end: dt.datetime | None, text: str) -> dt.datetime:

@@ -543,11 +543,11 @@ def test_nothing_raises_on_any_text(raw: bytes) -> None:
 def test_time_is_linear_in_texts_made_to_be_slow() -> None:
     for part in ("eyJ", "eyJabcd.", ".eyJ", "Bearer ", "...|", "a/", "\n", "authorization: ", "token=", '\\"', "kind: "):
         text = (part * (400_000 // len(part)) + '.eyJ "Secret earer ').encode()
-        started = time.perf_counter()
+        started = time.process_time()
         R.text(text)
         R.body(encode(text.decode()), "pods")
         R.event(Event(head={"requestURI": "/x?command=Bearer+" + quote(text.decode())}))
-        assert time.perf_counter() - started < 5, part
+        assert time.process_time() - started < 5, part
 
 
 # -- real logs ------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ def summary(lake: Path) -> list[str]:
     from auditlens import engine
     from auditlens.lake import Lake
 
-    con = engine.connect(Lake(lake))
+    return engine.with_snapshot(Lake(lake), lambda con: _summary(con, lake))
+
+
+def _summary(con: Any, lake: Path) -> list[str]:
     first, last, clusters, levels = con.execute(
         """
         select strftime(min(stage_time), '%Y-%m-%d %H:%M:%SZ'), strftime(max(stage_time), '%Y-%m-%d %H:%M:%SZ'),

@@ -206,23 +206,23 @@ def changes(target: str, namespace: str, now: scope.Scope) -> None:
         )  # fmt: skip
         if picked:
             with st.container(border=True):
-                difference(target, namespace, picked)
+                difference(target, namespace, picked, now)
                 evidence.event(str(picked["audit_id"]), now, line=picked["line"], brief=True, key="history-evidence")
         with st.container(horizontal=True):
             show.exports(answer.frame, "history", "export-history")
 
 
-def difference(target: str, namespace: str, row: dict[str, Any]) -> None:
+def difference(target: str, namespace: str, row: dict[str, Any], now: scope.Scope) -> None:
     """What one request changed, field by field."""
     diff = forensic.function("diff")
     if diff is None or row.get("changed") in (None, "created", "deleted"):
         return
     with forensic.attempt("The difference"):
         found = store.call("diff", diff, target, namespace=namespace or None, audit_id=row["audit_id"])
-        fields(found.as_dicts())
+        fields(found.as_dicts(), now)
 
 
-def fields(rows: list[dict[str, Any]], *, who: bool = False, key: str = "") -> None:
+def fields(rows: list[dict[str, Any]], now: scope.Scope, *, who: bool = False, key: str = "") -> None:
     """Changed fields, old beside new."""
     if not rows:
         show.nothing("No field differs.")
@@ -240,6 +240,7 @@ def fields(rows: list[dict[str, Any]], *, who: bool = False, key: str = "") -> N
     st.dataframe(
         show.clean(frame),
         hide_index=True,
+        column_config=show.configuration(frame, now),
         key=f"fields{key}",
         height=show.tall(len(made)),
         placeholder="",
@@ -321,7 +322,7 @@ def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
             "diff", found, target, namespace=namespace or None, since=times[a] + tick, until=times[b] + tick, noise=noise
         )
         show.notes(answer.limits)
-        fields(answer.as_dicts(), who=True, key="-diff")
+        fields(answer.as_dicts(), now, who=True, key="-diff")
 
 
 def blame(target: str, namespace: str, now: scope.Scope) -> None:
