@@ -21,8 +21,12 @@ def capture() -> bytes:
     files = sorted((CAPTURES / "bulk").glob("*.gz"))
     if files:
         return b"".join(gzip.decompress(f.read_bytes()) for f in files)
-    lines = [line for f in sorted((ROOT / "sample-logs").glob("audit*.log")) for line in f.read_bytes().splitlines(keepends=True)]
-    return b"".join(line for line in lines if line.startswith(b'{"kind":"Event"'))
+    logs = sorted((ROOT / "sample-logs" / "kubeadm").glob("audit*"))
+    data = b"".join(gzip.decompress(f.read_bytes()) if f.suffix == ".gz" else f.read_bytes() for f in logs)
+    events = b"".join(line for line in data.splitlines(keepends=True) if line.startswith(b'{"kind":"Event"'))
+    if not events:
+        sys.exit(f"{ROOT / 'sample-logs'}: no audit lines to make a large input of")
+    return events
 
 
 def vary(source: bytes, copy: int) -> bytes:
