@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from pathlib import Path
 
 from auditlens.errors import AuditlensError, ExitCode
 
@@ -27,9 +30,14 @@ def main(argv: list[str] | None = None) -> int:
         if e.__class__.__module__.startswith(("click", "typer")) and hasattr(e, "format_message"):
             say(f"auditlens: {e.format_message()}")
             return int(ExitCode.USAGE)
-        if e.__class__.__name__ == "Abort":
+        if e.__class__.__name__ == "Abort" or str(e) == "Query interrupted":  # DuckDB's word for Ctrl-C, a RuntimeError
             return _interrupted()
-        raise
+        if os.environ.get("AUDITLENS_DEBUG"):
+            raise
+        frame = traceback.extract_tb(e.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        say(f"auditlens: a fault of auditlens itself: {type(e).__name__}: {e} ({place}); AUDITLENS_DEBUG=1 shows all of it")
+        return int(ExitCode.FAILED)
 
 
 def _interrupted() -> int:

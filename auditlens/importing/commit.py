@@ -10,13 +10,14 @@ from typing import Any
 
 import duckdb
 
+from auditlens.importing.glogcopies import find_copies
 from auditlens.importing.repeats import find_repeats
 from auditlens.importing.sources import SourceFile
 from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake, NewFile, Staging
 from auditlens.redact import Redactor
-from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Imports, Rejects, Repeats
+from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Imports, Klog, Rejects, Repeats
 
 
 @dataclass(slots=True)
@@ -77,6 +78,9 @@ def commit_batch(
             lake.commit(name, files)
     done = [transaction] if transaction else [r.transaction for r in reads]
     counted = {name: writer.counts(TABLES[name]) for name in (*PRIMARY, *DERIVED)}
+    copies, copied = find_copies(writer, [r.source for r in reads], batch_id, staging)
+    if copies:
+        lake.commit(Repeats.NAME, copies)
     while True:  # until no other import finished between the look at the lake and the last commit
         snapshot = lake.snapshot()
         if any((lake.transaction(Imports.NAME, app_id) or 0) >= number for app_id, number in done):
@@ -89,7 +93,7 @@ def commit_batch(
             continue  # compaction took a file away
         if repeats:
             lake.commit(Repeats.NAME, repeats)
-        imports = _imports(writer, batch_id, reads, counted, duplicates, redactor)
+        imports = _imports(writer, batch_id, reads, counted, (duplicates, copied), redactor)
         if lake.commit(Imports.NAME, imports, transactions=done, at=snapshot.versions.get(Imports.NAME, 0)):
             return True
 
@@ -102,7 +106,7 @@ def _imports(
     batch_id: str,
     reads: Sequence[Read],
     counted: Mapping[str, _Counted],
-    duplicates: Mapping[str, int],
+    duplicates: tuple[Mapping[str, int], Mapping[str, int]],
     redactor: Redactor,
 ) -> list[NewFile]:
     """The reports filled in, and the file of their rows in `imports`."""
@@ -110,10 +114,12 @@ def _imports(
     for read in reads:
         import_id, report = read.source.import_id, read.report
         found = {name: counts.get(import_id, (0, None, None)) for name, counts in counted.items()}
-        report.duplicates = duplicates.get(import_id, 0)
+        events, entries = (known.get(import_id, 0) for known in duplicates)
+        report.duplicates = events + entries
         report.rejects = writer.rejects[import_id]
         report.rows = {name: found[name][0] for name in PRIMARY}
-        report.rows[Audit.NAME] -= report.duplicates
+        report.rows[Audit.NAME] -= events
+        report.rows[Klog.NAME] -= entries
         report.derived = {name: found[name][0] for name in DERIVED}
         first = min((low for name in PRIMARY if (low := found[name][1]) is not None), default=None)
         last = max((high for name in PRIMARY if (high := found[name][2]) is not None), default=None)

@@ -124,6 +124,9 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 # Text that sends a line to the exact path before it is parsed.
 _BY_TEXT = " or ".join(f"contains(text, {_literal(s)})" for s in redact.TEXT_SUSPECT)
 
+# A number, truth value, object or list, of which from_json makes text.
+_NO_TEXT = "^([0-9.eE+-]*|true|false)$|^[{[]"
+
 # What may stay on the fast path once its fields are known. The keys prove that there is no field this version does not
 # know, and none of a wrong type (which from_json reads as null).
 # A case, for `and` may be evaluated in any order and json_keys() raises at a line that is not JSON.
@@ -140,9 +143,10 @@ _FAST = f"""case when level is null and partial is null and e is not null then (
     and case when e.impersonatedUser is null then true else e.impersonatedUser.username is not null end
     and case when e.objectRef is null then true else e.objectRef.resource is not null end
     and case when e.responseStatus is null then true else e.responseStatus.code is not null end
-    and not regexp_matches(e.auditID, '^[0-9.]*$|^[{{[]')
-    and not regexp_matches(e.verb, '^[{{[]')
-    and coalesce(not regexp_matches(e.userAgent, '^[0-9.]*$|^[{{[]'), true)
+    and not regexp_matches(e.auditID, '{_NO_TEXT}')
+    and not regexp_matches(e.verb, '{_NO_TEXT}')
+    and coalesce(not regexp_matches(e.userAgent, '{_NO_TEXT}'), true)
+    and coalesce(not list_contains([x is null for x in map_values(e.user.extra)], true), true)
     and (e.objectRef.resource is distinct from 'secrets' or (e.requestObject is null and e.responseObject is null))
     and not regexp_matches(e.requestURI, {_literal(redact.URI_SUSPECT)})
     -- DuckDB would write 1.10 as 1.1: a patch is kept as it was sent (other bodies are Go's own output)

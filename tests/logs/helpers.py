@@ -14,7 +14,8 @@ import pytest
 from auditlens.formats import bulk
 from auditlens.importing import logchunks
 from auditlens.importing.batches import SourceReader
-from auditlens.importing.logs import LOG_TABLES, schema
+from auditlens.importing.logcolumns import schema
+from auditlens.importing.logs import LOG_TABLES
 from auditlens.importing.transform import Source
 from auditlens.records import Chunk, Counts, Reject
 from auditlens.redact import NO_REDACTION, Redactor

@@ -93,3 +93,22 @@ def test_without_redaction_all_is_kept(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     imported(lake, write(tmp_path / "k.log", (DATA / "kubectl-new.log").read_bytes()), redact=False)
     assert "aHVudGVyMg==" in rows(lake, "select response_body from kubectl where audit_id = '3f0a'")[0][0]
+
+
+def test_glog_copies_of_an_error_count_once(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    info = b"".join(b"%b0803 10:00:0%d.000000    4242 a.go:1] message %d\n" % (b"IWEE"[n : n + 1], n, n) for n in range(4))
+    info += info.splitlines(keepends=True)[3]  # twice in the process itself: two entries
+    head = b"Log file created at: 2018/08/03 10:00:00\n"
+    files = [
+        write(
+            tmp_path / f"kube-apiserver.host.root.log.{name}.20180803-100000.4242",
+            head + b"".join(line for line in info.splitlines(keepends=True) if line[:1] in levels),
+        )
+        for name, levels in (("INFO", b"IWEF"), ("WARNING", b"WEF"), ("ERROR", b"EF"))
+    ]
+    total = imported(lake, *files).total()
+    assert (total["records"], total["rows"]["klog"], total["duplicates"]) == (12, 5, 7)
+    assert rows(lake, "select severity, count(*) from klog group by 1 order by 1") == [("E", 3), ("I", 1), ("W", 1)]
+    assert {name.rsplit(".", 3)[1] for (name,) in rows(lake, "select distinct source from klog")} == {"INFO"}
+    assert imported(tmp_path / "alone", files[2]).total()["rows"]["klog"] == 3
