@@ -38,10 +38,19 @@ def warnings(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     resource: str | None = None,
+    namespace: str | None = None,
+    name: str | None = None,
 ) -> list[str]:
-    """What the log of a window lacks: holes between files, unreadable or cut events, levels below what is needed."""
+    """What the log of a window lacks: holes between files, unreadable or cut events, levels below what is needed.
+
+    Levels are looked at for the requests that an answer about `resource`, `namespace` and `name` rests on (patterns as `fits`
+    takes them).
+    """
     window, params = _window(since, until)
-    return [*_files(con, since, until), *_cut(con, window, params), *_levels(con, needed, resource, window, params)]
+    levels: list[str] = []
+    if resource or any(one.resources for one in needed):
+        levels = _levels(con, needed, (resource, namespace, name), window, params)
+    return [*_files(con, since, until), *_cut(con, window, params), *levels]
 
 
 def _window(since: dt.datetime | None, until: dt.datetime | None) -> tuple[str, dict[str, Any]]:
@@ -84,20 +93,29 @@ def _files(con: duckdb.DuckDBPyConnection, since: dt.datetime | None, until: dt.
 
 
 def _cut(con: duckdb.DuckDBPyConnection, window: str, params: dict[str, Any]) -> list[str]:
-    row = con.execute(
-        f"select count(*) filter (where truncated), count(*) filter (where partial) from audit "
-        f"where (truncated or partial) and {window}",
-        params,
-    ).fetchall()[0]
-    what = [f"{n:,} {word}" for n, word in zip(row, ("truncated", "partial"), strict=True) if n]
+    what = []
+    for word in ("truncated", "partial"):  # one by one: then the files' statistics answer
+        count = con.execute(f"select count(*) from audit where {word} and {window}", params).fetchall()[0][0]
+        if count:
+            what.append(f"{count:,} {word}")
     return [f"the log has {' and '.join(what)} events in this window: their bodies are missing"] if what else []
 
 
 def _levels(
-    con: duckdb.DuckDBPyConnection, needed: Iterable[Needed], resource: str | None, window: str, params: dict[str, Any]
+    con: duckdb.DuckDBPyConnection,
+    needed: Iterable[Needed],
+    asked: tuple[str | None, str | None, str | None],
+    window: str,
+    params: dict[str, Any],
 ) -> list[str]:
     """Events that were recorded below the level an answer needs; only where the answer is of few resources."""
     out = []
+    resource, namespace, name = asked
+    here, params = window, dict(params)
+    if namespace:
+        here, params["namespace"] = f"{here} and fits(namespace, $namespace)", namespace
+    if name:  # what names no object may mean any
+        here, params["name"] = f"{here} and (name is null or fits(name, $name))", name
     for one in needed:
         names = {n for _, found in one.resources for n in found}
         if one.level not in LEVELS[1:] or "*" in names or not (resource or names):
@@ -110,7 +128,7 @@ def _levels(
         lower = LEVELS[: LEVELS.index(one.level)]
         count = con.execute(
             f"select count(*) from audit where resource in ({_list(of)}) {verbs} and level in ({_list(lower)}) "
-            f"and stage = 'ResponseComplete' and code < 300 and coalesce(subresource, '') <> 'token' and {window}",
+            f"and stage = 'ResponseComplete' and code < 300 and coalesce(subresource, '') <> 'token' and {here}",
             params,
         ).fetchall()[0][0]
         if count:

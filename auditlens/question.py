@@ -293,7 +293,10 @@ def _notes(con: duckdb.DuckDBPyConnection, result: Answer) -> list[str]:
     since, until, resource = (result.params.get(p) for p in ("since", "until", "resource"))
     if resource:
         resource = _resource(con, str(resource))
-    notes += coverage.warnings(con, result.question.logged or (), since=since, until=until, resource=resource)
+    namespace, name = (engine.pattern(result.params.get(p)) for p in ("namespace", "name"))
+    notes += coverage.warnings(
+        con, result.question.logged or (), since=since, until=until, resource=resource, namespace=namespace, name=name
+    )
     if result.frame.height:
         return notes
     first, last, inside = con.execute(

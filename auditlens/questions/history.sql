@@ -26,81 +26,92 @@ uid = ""
 reads = "boolean: also show get, list and watch"
 limit = {default = 10000}
 */
-with touched as (
-    select distinct import_id, source, line, item, audit_id, via, resource, namespace, name, uid, resource_version
-    from touch
-    where via in ('ref', 'body', 'item')
-        and ($resource is null or resource = $resource)
-        and fits(namespace, $namespace)
-        and fits(name, $name)
-        and fits(uid, $uid)
-        and ($reads or verb not in ('get', 'list', 'watch'))
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
-),
-events as (
-    select * from audit
-    where stage <> 'RequestReceived'
+-- Three ways to touch an object, each with its own conditions, so that they reach the files' statistics.
+with events as not materialized (
+    select *
+    from audit
+    where resource is not null
         and ($resource is null or resource = $resource)
         and ($reads or verb not in ('get', 'list', 'watch'))
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
 ),
+named as (
+    select *, 'ref' as via, coalesce(object_uid, uid) as object
+    from events
+    where stage <> 'RequestReceived'
+        and name is not null
+        and fits(namespace, $namespace)
+        and fits(name, $name)
+    union all by name
+    select * replace (object_name as name), 'body' as via, coalesce(object_uid, uid) as object
+    from events
+    where stage <> 'RequestReceived'
+        and name is null
+        and object_name is not null
+        and verb not in ('list', 'watch', 'deletecollection')
+        and fits(namespace, $namespace)
+        and fits(object_name, $name)
+),
+listed as (
+    select e.* replace (t.namespace as namespace, t.name as name, t.resource_version as object_resource_version),
+        'item' as via, t.uid as object
+    from events as e
+    join touch as t
+        on e.import_id = t.import_id and e.source = t.source and e.line = t.line
+        and coalesce(e.item, 0) = coalesce(t.item, 0) and e.audit_id = t.audit_id
+    where e.stage <> 'RequestReceived'
+        and e.verb in ('list', 'watch', 'deletecollection')
+        and t.via = 'item'
+        and t.verb in ('list', 'watch', 'deletecollection')
+        and ($resource is null or t.resource = $resource)
+        and fits(t.namespace, $namespace)
+        and fits(t.name, $name)
+),
 -- requests of which the log holds only the beginning: what became of them is unknown
 lost as (
-    select r.*
-    from audit as r
+    select r.*, 'ref' as via, null as object
+    from events as r
     where r.stage = 'RequestReceived'
-        and ($resource is null or r.resource = $resource)
-        and fits(r.namespace, $namespace)
-        and fits(r.name, $name)
         and $uid is null
         and r.name is not null
-        and ($reads or r.verb not in ('get', 'list', 'watch'))
-        and ($cluster is null or r.cluster = $cluster)
-        and ($since is null or r.stage_time >= $since)
-        and ($until is null or r.stage_time <= $until)
+        and fits(r.namespace, $namespace)
+        and fits(r.name, $name)
         and not exists (
-            select 1 from audit as c
+            select 1
+            from events as c
             where c.stage in ('ResponseStarted', 'ResponseComplete', 'Panic')
-                and ($resource is null or c.resource = $resource)
+                and fits(c.namespace, $namespace)
+                and fits(c.name, $name)
                 and c.cluster = r.cluster and c.audit_id = r.audit_id and c.received_time = r.received_time
                 and c.request_uri = r.request_uri
         )
 )
 select
-    a.stage_time as time,
-    a.stage,
-    a.username,
-    a.impersonated_username,
-    a.verb,
-    t.resource,
-    a.subresource,
-    t.namespace,
-    t.name,
-    t.uid,
-    t.resource_version,
-    t.via,
-    a.code,
-    a.outcome,
-    a.dry_run,
-    a.client,
-    a.source_ips[len(a.source_ips)] as source_ip,
-    a.audit_id,
-    a.source,
-    a.line,
-    a.item,
-    a.cluster
-from touched as t
-join events as a
-    on a.import_id = t.import_id and a.source = t.source and a.line = t.line
-    and coalesce(a.item, 0) = coalesce(t.item, 0) and a.audit_id = t.audit_id
-union all by name
-select
-    stage_time as time, stage, username, impersonated_username, verb, resource, subresource, namespace, name, 'ref' as via,
-    'unknown' as outcome, dry_run, client, source_ips[len(source_ips)] as source_ip, audit_id, source, line, item, cluster
-from lost
+    stage_time as time,
+    stage,
+    username,
+    impersonated_username,
+    verb,
+    resource,
+    subresource,
+    namespace,
+    name,
+    object as uid,
+    case when via = 'item' or verb not in ('list', 'watch', 'deletecollection') then object_resource_version end as resource_version,
+    via,
+    code,
+    case when stage = 'RequestReceived' then 'unknown' else outcome end as outcome,
+    dry_run,
+    client,
+    source_ips[len(source_ips)] as source_ip,
+    audit_id,
+    source,
+    line,
+    item,
+    cluster
+from (from named union all by name from listed union all by name from lost)
+where fits(object, $uid)
 order by time, audit_id, stage, namespace, name, via
 limit $limit
