@@ -44,6 +44,7 @@ class Life:
     events: list[Event] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
     ended: Event | None = None  # the request with which it was gone
+    over: dt.datetime | None = None  # the first time at which one of its events says so; kept while events are sorted into lives
     deleted: Event | None = None  # the first request that asked for its deletion
     maybe: list[Event] = field(default_factory=list)  # writes whose outcome the log does not hold
 
@@ -60,6 +61,8 @@ def lives(events: Iterable[Event]) -> list[Life]:
         life = _life(found, event)
         if life is not None:
             life.events.append(event)
+            if gone(event) and (life.over is None or event.time < life.over):
+                life.over = event.time
     for life in found:
         _replay(life)
     known = [life for life in found if life.revisions or life.maybe]
@@ -98,7 +101,7 @@ def _life(found: list[Life], event: Event) -> Life | None:
 
 def _over(life: Life, event: Event) -> bool:
     """Whether a life had ended before an event came in, as its events so far tell."""
-    return any(gone(e) and e.time < event.received for e in life.events)
+    return life.over is not None and life.over < event.received
 
 
 def uncertain(event: Event) -> bool:
