@@ -112,7 +112,7 @@ def table(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Draw a frame; the row that is selected, with all its columns, or None."""
     shown = frame.head(_TOO_MANY)
-    order = [c for c in columns if c in frame.columns] or frame.columns
+    order = [c for c in columns if c in frame.columns and frame[c].null_count() < len(frame)] or frame.columns
     rows = min(len(shown), 14)
     event = st.dataframe(
         clean(shown.select(order)), key=key, hide_index=True, height=height or tall(rows), width="stretch",
@@ -127,7 +127,7 @@ def table(
 
 def tall(rows: int, most: int = 14) -> int:
     """Pixels of a table that shows so many rows without a scroll bar."""
-    return 36 + 31 * max(1, min(rows, most))
+    return 34 + 31 * max(1, min(rows, most))
 
 
 def exports(frame: pl.DataFrame, name: str, key: str) -> None:
@@ -175,10 +175,10 @@ def notes(texts: Sequence[str]) -> None:
 
 def words(text: str) -> str:
     """A sentence of ours that may quote the log, as Markdown without effect: what could act or link stands in code spans."""
-    return " ".join(literal(w) if _MARKS.search(w) else w for w in plain(text).split(" "))
+    return " ".join(literal(w) if _MARKS.search(w.removesuffix(":")) else w for w in plain(text).split(" "))
 
 
-_MARKS = re.compile(r"[\\`*_{}\[\]<>#$|~@&!:/=^]|www\.|^[-+>]|^\d+[.)]")
+_MARKS = re.compile(r"[\\`*_{}\[\]<>#$|~@&!:/=^]|www\.|^[-+>]|^\d+[.)]$")
 
 
 def need_lake(scope: Scope) -> bool:

@@ -120,10 +120,13 @@ def figure(name: str, /, **params: Any) -> pl.DataFrame:
 
 @st.cache_data(show_spinner=False)
 def text(name: str) -> str:
-    """A page's query, without its opening comment."""
+    """A page's query, without its opening comment; {class} and the names of other queries in braces are filled in."""
     from parts.palette import CLASS_SQL
 
-    return (SQL / f"{name}.sql").read_text().partition("*/")[2].strip().replace("{class}", CLASS_SQL)
+    def part(found: re.Match[str]) -> str:
+        return CLASS_SQL if found[1] == "class" else text(found[1])
+
+    return re.sub(r"\{(\w+)\}", part, (SQL / f"{name}.sql").read_text().partition("*/")[2].strip())
 
 
 def select(sql: str, /, **params: Any) -> pl.DataFrame:

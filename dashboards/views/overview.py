@@ -12,11 +12,10 @@ from parts import charts, forensic, palette, scope, show, store
 BUCKETS = 120
 
 
-def completeness(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """The bar that comes first: where each apiserver's log has events, and what is known to be missing."""
-    seconds = charts.step(low, high)
-    frame = store.figure("coverage", step=seconds, **now.params)
-    made = store.figure("recorded", **now.params).row(0, named=True)
+    frame = shape.drop_nulls("time").group_by("instance", "time").agg(pl.col("events").sum()).sort("instance", "time")
+    events, bodies, cut = (int(shape.filter(f)["events"].sum()) for f in (pl.lit(True), pl.col("bodies"), pl.col("cut")))
     imports = store.figure("imports")
     rejected, repeated = int(imports["rejects"].sum() or 0), int(imports["duplicates"].sum() or 0)
     errors = imports["error"].drop_nulls().len()
@@ -25,13 +24,13 @@ def completeness(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
     age = dt.datetime.now(dt.UTC) - high
     verdict = "complete as far as the log tells" if not (empty or rejected or errors) else "with holes"
     cells = st.columns([1.3, 1, 1, 1, 1.4])
-    cells[0].metric("Log", f"{show.number(made['events'])} events", help="Events in the range: every recorded stage of a request")
+    cells[0].metric("Log", f"{show.number(events)} events", help="Events in the range: every recorded stage of a request")
     cells[1].metric("Last event", _ago(age), help=f"The last event of the range is of {now.text(high)}")
     cells[2].metric(
         "Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest"
     )
     cells[3].metric("Repeats left out", show.number(repeated), help="Records the lake held already; they are counted once")
-    share = f"{100 * made['request_response'] / made['events']:.0f} %" if made["events"] else "–"
+    share = f"{100 * bodies / events:.0f} %" if events else "–"
     cells[4].metric(
         "With both bodies",
         share,
@@ -44,7 +43,7 @@ def completeness(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
             if empty
             else f"no empty stretch of {charts.every(seconds)}"
         )
-        + (f" · {made['truncated'] + made['partial']} events were cut" if made["truncated"] + made["partial"] else "")
+        + (f" · {cut:,} events were cut" if cut else "")
     )
     if frame.height:
         _strip(frame, now, low, high, seconds)
@@ -99,17 +98,21 @@ def _ago(age: dt.timedelta) -> str:
     return f"{seconds:.0f} s ago"
 
 
-def requests(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
-    """Requests over time by outcome, with the brush; the window's figures beside it."""
-    seconds = charts.step(low, high, BUCKETS)
-    totals = store.figure("totals", **now.params).row(0, named=True)
+def answered(shape: pl.DataFrame) -> pl.DataFrame:
+    """Requests by stretch and outcome class."""
+    rows = shape.drop_nulls("time").filter("answered")
+    return rows.group_by("time", "class").agg(pl.col("events").sum().alias("requests")).sort("time", "class")
+
+
+def requests(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
+    """Requests over time by outcome, with the brush; the window's figures below it."""
     head = st.columns([0.72, 0.28], vertical_alignment="bottom")
     head[0].subheader("Requests by outcome", anchor=False, help="Drag over the chart to make that time the range of every page")
     with head[1], st.container(horizontal=True, horizontal_alignment="right"):
         if now.since or now.until:
             st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
-    frame = store.figure("traffic", step=seconds, **now.params)
     charts.brushed(charts.traffic(frame, now, low, high, seconds), now, "traffic", "Requests over time by outcome class", 150)
+    totals = store.figure("totals", **now.params).row(0, named=True)
     cells = st.columns(8)
     of = max(totals["requests"], 1)
     for cell, (label, value, help) in zip(
@@ -133,9 +136,21 @@ def requests(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
         cell.metric(label, value, help=help)
 
 
-def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+def peaks(frame: pl.DataFrame, buckets: int) -> pl.DataFrame:
+    """Stretches with unusually many refusals or failures: over three deviations above their mean, and five at least."""
+    bad = frame.filter(pl.col("class") != "succeeded")
+    usual = bad.group_by("class").agg(
+        (pl.col("requests").sum() / buckets).alias("mean"), (pl.col("requests").pow(2).sum() / buckets).alias("square")
+    )
+    over = (pl.col("requests") - pl.col("mean")) / (pl.col("square") - pl.col("mean") ** 2).clip(lower_bound=0).sqrt().clip(
+        lower_bound=0.1
+    )
+    found = bad.join(usual, on="class").with_columns(over.alias("over")).filter((pl.col("requests") >= 5) & (pl.col("over") > 3))
+    return found.sort("over", "time", descending=[True, False]).head(8).drop("mean", "square", "over")
+
+
+def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """Spikes of refusals and failures; who is seen for the first time."""
-    seconds = charts.step(low, high)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader(
@@ -143,11 +158,18 @@ def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
             anchor=False,
             help="Stretches with more refusals or failures than three deviations above their mean, and five at least",
         )
-        buckets = charts.buckets(low, high, seconds)
-        frame = store.figure("spikes", step=seconds, buckets=buckets, **now.params)
+        frame = peaks(traffic, charts.buckets(low, high, seconds))
         if frame.height:
+            times = frame["time"].dt.epoch("us").unique().sort().to_list()
+            more = store.figure("spikes", step=seconds, times=times, **now.params)
+            frame = frame.join(
+                more.with_columns(pl.col("time").cast(frame["time"].dtype)),
+                on=["time", "class"],
+                how="left",
+                maintain_order="left",
+            )
             picked = show.table(
-                frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=247,
+                frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=show.tall(7),
                 config={"time": st.column_config.DatetimeColumn("time", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=75), "mostly": st.column_config.TextColumn("mostly by", width=125), "doing": st.column_config.TextColumn("mostly doing", width=120)},
                 about="Spikes of refusals and failures",
             )  # fmt: skip
@@ -167,7 +189,7 @@ def unusual(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
                 now,
                 "newcomers",
                 columns=("what", "value", "first_time", "events"),
-                height=247,
+                height=show.tall(7),
                 config={
                     "what": st.column_config.TextColumn(width=65),
                     "value": st.column_config.TextColumn(width=205),
@@ -204,7 +226,7 @@ def busy(now: scope.Scope) -> None:
         bar = st.column_config.ProgressColumn("requests", max_value=most, format="localized", width=110)
         picked = show.table(
             frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "username": st.column_config.TextColumn(width=140), "client": st.column_config.TextColumn(width=80), "failed": st.column_config.NumberColumn(width=50)},
-            height=387, about="Users and programs with the most requests",
+            height=show.tall(12), about="Users and programs with the most requests",
         )  # fmt: skip
         if picked:
             show.links(picked)
@@ -212,8 +234,8 @@ def busy(now: scope.Scope) -> None:
         st.subheader("Most changed objects", anchor=False, help="Leases and Events are left out")
         frame = store.figure("changed", **now.params)
         picked = show.table(
-            frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed", "mostly"), height=387,
-            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=65), "name": st.column_config.TextColumn(width=135), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=90)},
+            frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed"), height=show.tall(12),
+            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=65), "name": st.column_config.TextColumn(width=165), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=90)},
             about="Objects that were changed most",
         )  # fmt: skip
         if picked:
@@ -230,9 +252,12 @@ def main() -> None:
         show.nothing("No event of this log has a time.")
         return
     with show.guard("the overview"):
-        completeness(now, *ends)
-        requests(now, *ends)
-        unusual(now, *ends)
+        seconds = charts.step(*ends, BUCKETS)
+        shape = store.figure("shape", step=seconds, **now.params)
+        traffic = answered(shape)
+        completeness(shape, now, *ends, seconds)
+        requests(traffic, now, *ends, seconds)
+        unusual(traffic, now, *ends, seconds)
         busy(now)
 
 

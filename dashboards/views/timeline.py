@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -13,7 +14,7 @@ from auditlens.output import plain
 
 LANES = ("objects", "users", "nodes")
 EVERYWHERE = "all namespaces"
-_DRAWN = 6000  # marks a browser draws and still answers at once
+_DRAWN = 4000  # marks a browser draws and still answers at once
 
 
 def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
@@ -28,42 +29,43 @@ def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
     return str(by), None if namespace == EVERYWHERE else namespace, int(many), bool(noise)
 
 
-def draw(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
+def marks(names: list[str], total: int, seconds: float, options: dict[str, Any], now: scope.Scope) -> pl.DataFrame:
+    """What is drawn of the lanes: every event, or where these are too many one mark for those that fall together."""
+    each = total <= _DRAWN
+    step = max(seconds / 120, 1e-6)
+    frame = store.figure("marks", names=names, each=each, step=step, **options, **now.params)
+    while frame.height > _DRAWN:
+        step *= 2
+        stretch = pl.col("stage_time").dt.epoch("us") // int(step * 1_000_000)
+        apart = pl.when("session").then("audit_id").alias("apart")
+        others = pl.all().exclude("lane", "class", "did", "session", "events", "last_time").first()
+        frame = frame.group_by("lane", "class", "did", "session", stretch.alias("stretch"), apart, maintain_order=True).agg(
+            pl.col("events").sum(), pl.col("last_time").max(), others
+        ).drop("stretch", "apart")  # fmt: skip
+        if step > seconds:
+            break
+    return frame
+
+
+def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
     """The lanes; the audit id of the mark that was clicked."""
-    shown = frame if frame.height <= _DRAWN else frame.gather_every(-(-frame.height // _DRAWN))
     names, shapes = palette.verbs()
     made = shown.with_columns(
-        pl.when(pl.col("session"))
-        .then(pl.lit("exec"))
-        .when(pl.col("verb").is_in(names))
-        .then(pl.col("verb"))
-        .otherwise(pl.lit("read"))
-        .alias("did"),
+        pl.when("session").then(pl.lit("exec")).otherwise("did").alias("did"),
         pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
     ).select(
-        "lane",
-        "begin",
-        "stage_time",
-        "did",
-        "verb",
-        "subresource",
-        "code",
-        "class",
-        "username",
-        "client",
-        "name",
-        "resource",
-        "audit_id",
-        "session",
-    )
+        "lane", "begin", "stage_time", "did", "verb", "subresource", "code", "class", "username", "client", "name", "audit_id", "session",
+        "events",
+    )  # fmt: skip
     made = charts.wall(made.rename({"stage_time": "time"}), now, "time", "begin")
     made = charts.plain_columns(made, "lane", "username", "client", "name", "audit_id", "subresource")
-    order = made["lane"].unique(maintain_order=True).to_list()
+    order = [plain(lane)[:120] for lane in order]
     did = [n for n in (*names, "read") if n in set(made["did"].to_list())]
     x = charts.axis(low, high, now, grid=True)
     y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=250, grid=True))
     tooltip = [
         alt.Tooltip("time_text:N", title="time"), "lane:N", "verb:N", "subresource:N", "code:Q", "username:N", "client:N", "name:N", "audit_id:N",
+        alt.Tooltip("events:Q", title="events here", format=","),
     ]  # fmt: skip
     pick = alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick")
     brush = charts.brush()
@@ -104,17 +106,20 @@ def main() -> None:
         return
     with show.guard("the timeline"):
         by, namespace, many, noise = controls(now)
-        frame = store.figure("lanes", by=by, namespace=namespace, lanes=many, noise=noise, **now.params)
-        if not frame.height:
+        options = {"by": by, "namespace": namespace, "noise": noise}
+        lanes = store.figure("lanes", lanes=many, **options, **now.params)
+        if not lanes.height:
             show.nothing(
                 "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."
             )
             return
-        picked = draw(frame, now, *ends)
+        total, names = int(lanes["events"].sum()), lanes["lane"].to_list()
+        frame = marks(names, total, (ends[1] - ends[0]).total_seconds(), options, now)
+        picked = draw(frame, names, now, *ends)
         with st.container(horizontal=True, vertical_alignment="center"):
-            text = f"{frame.height:,} marks in {frame['lane'].n_unique()} lanes"
-            if frame.height > _DRAWN:
-                text += f", every {-(-frame.height // _DRAWN)}th drawn: zoom in to see all"
+            text = f"{total:,} events in {len(names)} lanes"
+            if total > _DRAWN:
+                text += f", drawn as {frame.height:,} marks: what falls together is one; zoom in to see each"
             st.caption(
                 f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions"
             )
@@ -131,7 +136,7 @@ def main() -> None:
                 frame,
                 now,
                 "lane-rows",
-                columns=("stage_time", "lane", "verb", "subresource", "code", "username", "client", "source", "line"),
+                columns=("stage_time", "events", "lane", "verb", "subresource", "code", "username", "client", "source", "line"),
                 about="The marks as rows",
             )
             if row:
