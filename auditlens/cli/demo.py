@@ -56,9 +56,8 @@ def dashboard(lake: Path, address: str, port: int) -> int:
 
     if find_spec("streamlit") is None:
         raise UsageError("the dashboard needs Streamlit: pip install 'auditlens[dashboard]'")
-    entry = share.directory("dashboards") / "app.py"
+    entry = share.directory("dashboards") / "serve.py"
     command = [
-        sys.executable, "-m", "streamlit", "run", str(entry), "--server.address", address, "--server.port", str(port),
-        "--browser.gatherUsageStats", "false",
+        sys.executable, str(entry), "--server.address", address, "--server.port", str(port), "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
     return subprocess.run(command, env=os.environ | {"AUDITLENS_LAKE": str(lake.resolve())}, check=False).returncode

@@ -6,13 +6,16 @@ Answers are kept by (version, question, parameters), so that another tab, anothe
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor, TimeoutError
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,29 +63,36 @@ class Answers:
                 self._bytes -= self._kept.popitem(last=False)[1][1]
 
 
-@st.cache_resource(show_spinner=False)
-def _answers() -> Answers:
-    return Answers()
+_answers = Answers()
+_pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="auditlens")
+_heavy = threading.Lock()  # questions and replays bring their own DuckDB: one at a time keeps the server's memory bounded
+_opening = threading.Lock()
+_asked: dict[Hashable, _Work] = {}  # what is being worked out, by key
+_asking = threading.Lock()
 
 
-@st.cache_resource(show_spinner=False)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="auditlens")
+@dataclass(slots=True)
+class _Work:
+    """An answer on its way, for everybody who waits for it."""
+
+    future: Future[Any]
+    stop: Callable[[], Any]
+    readers: int
 
 
-@st.cache_resource(show_spinner=False)
-def _heavy() -> threading.Lock:
-    """Questions and replays bring their own DuckDB: one at a time keeps the server's memory bounded."""
-    return threading.Lock()
-
-
-@st.cache_resource(show_spinner=False)
+@functools.lru_cache(maxsize=8)
 def _lake(path: str) -> Lake:
     return Lake(path)
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
 def _base(path: str, version: tuple[int, ...]) -> duckdb.DuckDBPyConnection:
+    """The shared DuckDB of a version; opened once, however many ask at the same time."""
+    with _opening:
+        return _opened(path, version)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: str, version: tuple[int, ...]) -> duckdb.DuckDBPyConnection:
     return engine.connect(Lake(path), memory_limit=MEMORY_LIMIT)
 
 
@@ -118,7 +128,7 @@ def figure(name: str, /, **params: Any) -> pl.DataFrame:
     return select(text(name), **params)
 
 
-@st.cache_data(show_spinner=False)
+@functools.cache
 def text(name: str) -> str:
     """A page's query, without its opening comment; {class} and the names of other queries in braces are filled in."""
     from parts.palette import CLASS_SQL
@@ -131,22 +141,35 @@ def text(name: str) -> str:
 
 def select(sql: str, /, **params: Any) -> pl.DataFrame:
     """Run a query of our own on the lake's views; raises QueryError."""
+    key, work, stop = _selecting(path(), version(), sql, params)
+    return _run(key, work, stop)
+
+
+def prepare(of: tuple[int, ...], name: str, /, **params: Any) -> pl.DataFrame:
+    """Work out a figure of a version ahead of its readers; for threads without one."""
+    work = _begun(*_selecting(path(), of, text(name), params))
+    return work.future.result()
+
+
+def _selecting(
+    path: str, of: tuple[int, ...], sql: str, params: Mapping[str, Any]
+) -> tuple[Hashable, Callable[[], pl.DataFrame], Callable[[], Any]]:
+    """The key of a query's answer, what makes it, and what interrupts that."""
     used = set(re.findall(r"\$([a-z_]+)", sql))
     wanted = {k: v for k, v in params.items() if k in used}
-    key = ("select", path(), version(), sql, _frozen(wanted))
     holder: list[duckdb.DuckDBPyConnection] = []
 
     def work() -> pl.DataFrame:
         try:
-            return run(key[2])
+            return run(of)
         except QueryError:  # compaction and retention take files away; their commit has made a new version
-            now = _lake(key[1]).version()
-            if now == key[2]:
+            now = _lake(path).version()
+            if now == of:
                 raise
             return run(now)
 
     def run(of: tuple[int, ...]) -> pl.DataFrame:
-        cursor = _base(key[1], of).cursor()
+        cursor = _base(path, of).cursor()
         holder.append(cursor)
         cursor.execute("set TimeZone = 'UTC'")
         try:
@@ -154,7 +177,7 @@ def select(sql: str, /, **params: Any) -> pl.DataFrame:
         finally:
             cursor.close()
 
-    return _run(key, work, lambda: [c.interrupt() for c in holder])
+    return ("select", path, of, sql, _frozen(wanted)), work, lambda: [c.interrupt() for c in holder]
 
 
 def ask(name: str, /, **params: Any) -> question.Answer:
@@ -175,53 +198,72 @@ def call(name: str, function: Callable[..., Any], /, *args: Any, **params: Any) 
     return _run(key, lambda: function(lake(), *args, **params), serial=True)
 
 
+def _begun(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any], *, serial: bool = False) -> _Work:
+    """Begin to work something out, or join those who wait for it."""
+
+    mine: _Work | None = None
+
+    def keep() -> Any:
+        try:
+            with _heavy if serial else nullcontext():
+                value = work()
+            _answers.put(key, value)
+            return value
+        finally:
+            with _asking:
+                if _asked.get(key) is mine:
+                    del _asked[key]
+
+    with _asking:
+        found = _asked.get(key)
+        if found is None:
+            mine = found = _asked[key] = _Work(_pool.submit(keep), stop, 0)
+        found.readers += 1
+        return found
+
+
+def _left(key: Hashable, work: _Work) -> None:
+    """A reader moved on; the last of them stops the work."""
+    with _asking:
+        work.readers -= 1
+        if work.readers:
+            return
+        if _asked.get(key) is work:  # who comes now begins anew
+            del _asked[key]
+    work.future.cancel()
+    work.stop()
+
+
 def _run(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any] = lambda: None, *, serial: bool = False) -> Any:
-    """The kept answer, or a new one; `stop` is called when the reader leaves before it is there.
+    """The kept answer, or a new one; `stop` is called when its last reader leaves before it is there.
 
     The wait touches a placeholder now and then: that is where Streamlit ends a run that a newer one replaces.
     """
-    answers = _answers()
-    kept = answers.get(key)
+    kept = _answers.get(key)
     if kept is not None:
         return kept
-    heavy = _heavy()
-
-    def guarded() -> Any:
-        if not serial:
-            return work()
-        with heavy:
-            meanwhile = answers.get(key)  # another tab asked the same
-            return work() if meanwhile is None else meanwhile
-
-    def keep() -> Any:
-        value = guarded()
-        answers.put(key, value)
-        return value
-
-    future = _pool().submit(keep)
-    try:
-        return future.result(timeout=2 * _POLL)
-    except TimeoutError:
-        if future.done():  # the work itself timed out
-            raise QueryError(f"stopped after {TIMEOUT:g} s; narrow the time range") from None
-    slot, started = st.empty(), time.monotonic()
+    begun = _begun(key, work, stop, serial=serial)
+    future, slot, started = begun.future, None, time.monotonic()
     try:
         while True:
             try:
-                value = future.result(timeout=_POLL)
-                slot.empty()
-                return value
+                value = future.result(timeout=_POLL if slot else 2 * _POLL)
+                break
             except TimeoutError:
-                if future.done():
+                if future.done():  # the work itself timed out
                     raise QueryError(f"stopped after {TIMEOUT:g} s; narrow the time range") from None
+                slot = slot or st.empty()
                 slot.caption(f":material/hourglass_top: reading the log … {time.monotonic() - started:.0f} s")
     except AuditlensError:
+        if slot:
+            slot.empty()
+        raise
+    except BaseException:  # a rerun, a closed tab: this reader does not wait any more
+        _left(key, begun)
+        raise
+    if slot:
         slot.empty()
-        raise
-    except BaseException:  # a rerun, a closed tab: nobody waits for this any more
-        stop()
-        future.cancel()
-        raise
+    return value
 
 
 def _frozen(value: Any) -> Hashable:

@@ -15,7 +15,7 @@ from (
             'name': coalesce(name, object_name), 'audit_id': audit_id, 'source': source, 'line': line
         }, stage_time) as e
     from ({marked})
-    where list_contains($names, lane)
+    where lane in (select unnest($names))
     group by all
 )
 order by e.stage_time

@@ -18,6 +18,7 @@ from auditlens.output import plain
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
+_FOLLOWED = 2000  # requests of one object that are followed unasked
 
 
 def search(now: scope.Scope) -> tuple[str, str, str, str] | None:
@@ -115,30 +116,22 @@ def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope
         show.nothing("The log holds no request for this object" + (" in this time range." if now.since or now.until else "."),
                      "Widen the time range, or check the spelling; names are compared exactly.")  # fmt: skip
         return frame
-    writes = frame.filter(
-        pl.col("verb").is_in(["create", "update", "patch", "delete", "deletecollection"]) & (pl.col("code") < 400)
-    )
-    made = writes.filter((pl.col("verb") == "create") & pl.col("subresource").is_null())
-    ended = writes.filter(pl.col("verb").is_in(["delete", "deletecollection"]) & pl.col("subresource").is_null())
+    told = store.figure("touched", **where, **now.params).row(0, named=True)
     cells = st.columns([1, 1, 1, 2.4, 2.4])
-    cells[0].metric("Changes", show.number(writes.height))
-    cells[1].metric("Failed", show.number(frame.filter(pl.col("code") >= 400).height))
-    cells[2].metric(
-        "Uids",
-        show.number(frame["uid"].n_unique() - int(frame["uid"].null_count() > 0)),
-        help="Different uids under this name: its lives, as far as the log tells",
-    )
-    cells[3].metric("Created", _brief(made["time"].min(), now) if made.height else "before the log")  # type: ignore[arg-type]
-    cells[4].metric("Deletion asked", _brief(ended["time"].max(), now) if ended.height else "never in the log")  # type: ignore[arg-type]
-    requests_chart(frame, now)
-    return frame
+    cells[0].metric("Changes", show.number(told["changes"]), help="Writes that succeeded, those of its status too")
+    cells[1].metric("Failed", show.number(told["failed"]), help="Requests for it that were answered 400 and above")
+    cells[2].metric("Uids", show.number(told["uids"]), help="Different uids under this name: its lives, as far as the log tells")
+    cells[3].metric("Created", _brief(told["created"], now) if told["created"] else "before the log")
+    cells[4].metric("Deletion asked", _brief(told["deletion"], now) if told["deletion"] else "never in the log")
+    requests_chart(frame, told["touches"], now)
+    return frame.with_columns(pl.lit(told["touches"]).alias("touches"))
 
 
 def _brief(when: dt.datetime, now: scope.Scope) -> str:
     return now.text(when)[5:]
 
 
-def requests_chart(frame: pl.DataFrame, now: scope.Scope) -> None:
+def requests_chart(frame: pl.DataFrame, total: int, now: scope.Scope) -> None:
     """Requests by user in time: the shape is the verb, the colour the outcome."""
     shown = frame.with_columns(
         pl.when(pl.col("verb").is_in(["get", "list", "watch"])).then(pl.lit("read")).otherwise(pl.col("verb")).alias("did"),
@@ -183,7 +176,24 @@ def requests_chart(frame: pl.DataFrame, now: scope.Scope) -> None:
         with st.container(border=True):
             evidence.event(picked, now, brief=True, key="object-pick")
     else:
-        st.caption(":material/ads_click: Click a mark to see its event. Marks are shaped by verb and coloured by outcome.")
+        latest = f" The latest {frame.height:,} of {total:,} requests." if total > frame.height else ""
+        st.caption(
+            f":material/ads_click: Click a mark to see its event. Marks are shaped by verb and coloured by outcome.{latest}"
+        )
+
+
+def follow(frame: pl.DataFrame, target: str) -> bool:
+    """Whether every request of the object is followed: at once while these are few, else when asked to."""
+    total = int(frame["touches"][0])
+    if total <= _FOLLOWED or st.session_state.get("follow") == target:
+        return True
+    show.nothing(f"{total:,} requests touched this object.", "Following what each of them changed takes a while.")
+    st.button("Follow them all", icon=":material/route:", key="follow-all", on_click=_follow, args=(target,))
+    return False
+
+
+def _follow(target: str) -> None:
+    st.session_state["follow"] = target
 
 
 def changes(target: str, namespace: str, now: scope.Scope) -> None:
@@ -467,6 +477,8 @@ def main() -> None:
         tab = st.segmented_control(
             "About the object", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
         )
+        if tab != "Family" and not follow(frame, f"{target} {namespace}"):
+            return
         if tab == "Changes":
             changes(target, namespace, now)
         elif tab == "State":

@@ -79,6 +79,21 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+# Streamlit is done when its script is and the page stays as it is; a click may take a moment to begin a run.
+QUIET = """() => {
+    const app = document.querySelector('[data-testid="stApp"]')
+    if (window.watched !== app) {
+        window.watched = app
+        window.changed = performance.now()
+        new MutationObserver(() => window.changed = performance.now())
+            .observe(document.body, {attributes: true, childList: true, subtree: true, characterData: true})
+    }
+    if (!app || app.dataset.testScriptState !== "notRunning" || document.querySelector('[data-testid="stSkeleton"]'))
+        window.changed = performance.now()
+    return performance.now() - window.changed > 250
+}"""
+
+
 class Tab:
     """A browser tab on the dashboard that knows when Streamlit is done."""
 
@@ -95,11 +110,8 @@ class Tab:
         return self.settle()
 
     def settle(self) -> Tab:
-        """Wait until the script has run and its charts and tables are there."""
-        done = '[data-testid="stApp"][data-test-script-state="notRunning"]'
-        for _ in range(2):
-            self.page.wait_for_timeout(300)
-            self.page.wait_for_selector(done, state="attached")
+        """Wait until the script has run, and nothing on the page has changed for a quarter of a second."""
+        self.page.wait_for_function(QUIET, polling=50)
         return self
 
     def words(self) -> str:

@@ -29,6 +29,20 @@ VIEWS = {
 }  # fmt: skip
 
 
+OBJECT_VIEWS = {f"object-{t.lower()}": t for t in ("Changes", "State", "Diff", "Fields", "Family", "Why")}
+
+
+@pytest.fixture(scope="session")
+def chained(capture_lake: Path) -> str:
+    """A pod that a replica set's controller made for a deployment: what it came from is a chain."""
+    namespace, name = sql(
+        capture_lake,
+        "select namespace, object_name from audit where resource = 'pods' and verb = 'create' and code = 201 and owner_kind = 'ReplicaSet' "
+        "and username like '%replicaset-controller' order by stage_time limit 1",
+    ).row(0)
+    return f"object?object=pods/{name}&namespace={namespace}"
+
+
 @pytest.fixture(scope="session")
 def changed(capture_lake: Path) -> dict[str, Any]:
     """The deployment that was changed most."""
@@ -220,6 +234,9 @@ def test_live_pages_follow_the_lake(chromium: Any, tmp_path: Path) -> None:
         stop(process)
 
 
+SIZES = ((1280, 800), (1920, 1080))
+
+
 @pytest.fixture(scope="module", params=["light", "dark"])
 def painter(request: pytest.FixtureRequest, chromium: Any, server: str) -> Iterator[tuple[str, Tab]]:
     context = chromium.new_context(color_scheme=request.param, timezone_id="Europe/Berlin")
@@ -227,26 +244,22 @@ def painter(request: pytest.FixtureRequest, chromium: Any, server: str) -> Itera
     context.close()
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)], ids=["1280x800", "1920x1080"])
-def test_pictures_of_every_page(painter: tuple[str, Tab], changed: dict[str, Any], size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", [*VIEWS, *OBJECT_VIEWS])
+def test_pictures_of_every_page(painter: tuple[str, Tab], changed: dict[str, Any], chained: str, name: str) -> None:
     """Kept to be looked at; what a test can see of them: nothing overflows sideways, nothing is an error."""
     theme, tab = painter
-    width, height = size
-    views = VIEWS | {
-        f"object-{t.lower()}": f"{of(changed)}&tab={t}" for t in ("Changes", "State", "Diff", "Fields", "Family", "Why")
-    }
+    path = VIEWS.get(name) or (f"{chained}&tab=Why" if name == "object-why" else f"{of(changed)}&tab={OBJECT_VIEWS.get(name)}")
     ARTEFACTS.mkdir(exist_ok=True)
-    for name, path in views.items():
+    for n, (width, height) in enumerate(SIZES):
         tab.page.set_viewport_size({"width": width, "height": height})
-        tab.open(path)
-        tab.page.wait_for_timeout(700)
+        tab.settle() if n else tab.open("" if name == "overview" else path)
         tall = tab.page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         tab.page.set_viewport_size({"width": width, "height": max(height, min(tall + 20, 3000))})
-        tab.page.wait_for_timeout(500)
+        tab.settle()
         tab.page.screenshot(path=ARTEFACTS / f"{name}-{theme}-{width}x{height}.png")
         over = tab.page.evaluate(
             "(() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollWidth - m.clientWidth })()"
         )
-        assert over <= 1, f"{name} overflows by {over} px"
+        assert over <= 1, f"{name} overflows by {over} px at {width}"
         assert "This page failed" not in tab.words(), name
         assert not tab.page.locator('[data-testid="stAlertContentError"]').count(), name

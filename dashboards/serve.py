@@ -1,0 +1,24 @@
+"""Starts Streamlit on the dashboard with its libraries loaded and the first answers under way: `auditlens dashboard` runs this."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Serve; the arguments are Streamlit's."""
+    sys.path.insert(0, str(HERE))
+    from parts import evidence, forensic, recipe, warm  # noqa: F401 - pages need them; loaded once, here
+    from streamlit.web import cli
+
+    threading.Thread(target=warm.up, name="warm", daemon=True).start()
+    sys.argv = ["streamlit", "run", str(HERE / "app.py"), *sys.argv[1:]]
+    sys.exit(cli.main())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+/* The figures of all requests that touched one object. */
+select
+    count(*) as touches,
+    count(*) filter (where code >= 400) as failed,
+    count(*) filter (where changes) as changes,
+    count(distinct uid) as uids,
+    min(time) filter (where changes and verb = 'create' and subresource is null) as created,
+    max(time) filter (where changes and verb in ('delete', 'deletecollection') and subresource is null) as deletion
+from (select *, verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and coalesce(code, 500) < 400 as changes from touch)
+where resource = $resource
+    and name = $name
+    and namespace is not distinct from $namespace
+    and coalesce(api_group, '') = $api_group
+    and via <> 'owner'
+    and ($cluster is null or cluster = $cluster)
+    and ($since is null or time >= $since)
+    and ($until is null or time <= $until)
