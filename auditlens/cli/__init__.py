@@ -27,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return int(ExitCode.OK)
     except Exception as e:
+        if isinstance(e, OSError) and "(os error 32)" in str(e):  # the same from Polars
+            sys.stderr.close()
+            return int(ExitCode.OK)
         if e.__class__.__module__.startswith(("click", "typer")) and hasattr(e, "format_message"):
             say(f"auditlens: {e.format_message()}")
             return int(ExitCode.USAGE)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from auditlens.cli import forensics, policy, say, sink
+from auditlens.cli import forensics, logs, policy, say, sink
 from auditlens.cli.options import LAKE, LakePath, Output, existing
 from auditlens.errors import ExitCode
 
@@ -134,8 +134,8 @@ def compact(
     from auditlens.lake.care import compact as run
 
     report = run(existing(lake), cluster=cluster, date=date, say=say)
-    say(f"{report.days} days rewritten: {report.files_before} files became {report.files_after}, "
-        f"{report.bytes_before:,} bytes became {report.bytes_after:,}, {report.repeats:,} repeats dropped")  # fmt: skip
+    say(f"{report.days} days rewritten, {report.repeats:,} repeats dropped; before: {report.files_before} files, "
+        f"{report.bytes_before:,} bytes; now: {report.files_after} files, {report.bytes_after:,} bytes")  # fmt: skip
     return ExitCode.OK
 
 
@@ -170,5 +170,5 @@ def verify(lake: LakePath = LAKE, output: Output = None) -> int:
     return ExitCode.FINDINGS if bad or frame.height else ExitCode.OK
 
 
-for _module in (forensics, policy, sink):
+for _module in (forensics, logs, policy, sink):
     _module.register(app)

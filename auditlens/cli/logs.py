@@ -1,39 +1,46 @@
-"""`auditlens curl` and `auditlens trace`: a request to repeat, and a trace to look at."""
+"""`curl` and `trace`: a request to repeat, and a slow one to look at."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import Annotated
 
 import typer
 
-__all__ = ["register"]
-
-LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)]
-LAKE = Path("lake")
+from auditlens.cli.options import LAKE, LakePath, existing
+from auditlens.errors import ExitCode
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    for command in (curl, trace):
+        app.command()(command)
 
-    @app.command()
-    def curl(
-        request: Annotated[str, typer.Argument(help="Audit id, or a file with the output of kubectl -v=6 and up.")],
-        lake: LakePath = LAKE,
-    ) -> int:
-        """Print a client's request as a complete curl command; credentials are placeholders."""
-        from auditlens.forensics.curl import curl as run
 
-        typer.echo(run(request, lake), nl=False)
-        return 0
+def curl(
+    request: Annotated[
+        str,
+        typer.Argument(metavar="AUDIT_ID|FILE", help="A request of the lake, or a file with the output of kubectl -v=6 and up."),
+    ],
+    lake: LakePath = LAKE,
+) -> int:
+    """Print a request as a complete curl command; $TOKEN, $CACERT and $APISERVER stand for what no log should hold."""
+    from auditlens.forensics.curl import curl as run
 
-    @app.command()
-    def trace(
-        id: Annotated[str, typer.Argument(help="Audit id of the request, or number of the trace.")],
-        lake: LakePath = LAKE,
-    ) -> int:
-        """Show an apiserver trace as a tree with bars."""
-        from auditlens.forensics.tracetree import trace_tree as run
+    _write(run(request, lake))
+    return ExitCode.OK
 
-        typer.echo(run(lake, id), nl=False)
-        return 0
+
+def trace(
+    id: Annotated[str, typer.Argument(metavar="AUDIT_ID|TRACE_ID", help="The request, or the number in Trace[...].")],
+    lake: LakePath = LAKE,
+) -> int:
+    """Show where the apiserver spent a request's time: its trace as a tree with bars."""
+    from auditlens.forensics.tracetree import trace_tree as run
+
+    _write(run(existing(lake), id))
+    return ExitCode.OK
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))

@@ -1,12 +1,13 @@
 """A client's request as a curl line that runs: method, URL, headers and body whole, credentials left as placeholders.
 
 kubectl's own curl lines (-v=9) have no body and masked credentials; a request that only the audit log knows is rebuilt
-from its event.
+from its event. What a log holds is written by whoever sent the request: none of it can act in the shell or on the terminal.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from auditlens.errors import UsageError
 from auditlens.formats.entry import parse
 from auditlens.formats.kubectl import Exchange, Exchanges, hex_dump, is_debug
 from auditlens.formats.reader import Reader
+from auditlens.importing.sources import SourceFile, decompression_errors
 from auditlens.lake import Lake
+from auditlens.output import plain
 from auditlens.records import Chunk, Record
 
 __all__ = ["curl"]
@@ -29,6 +32,10 @@ _METHODS = {
     "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "deletecollection": "DELETE",
     "get": "GET", "list": "GET", "watch": "GET", "head": "HEAD",
 }  # fmt: skip
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WRITES = ("POST", "PUT", "PATCH")
+_BUILT_IN = ("/api/", "/apis/apps/", "/apis/batch/", "/apis/policy/", "/apis/autoscaling/")
+_SESSION = re.compile(r"/(?:exec|attach|portforward)(?:[?/]|$)")
 
 
 @dataclass(slots=True)
@@ -44,27 +51,30 @@ def curl(request: str, lake: Lake | str | Path) -> str:
     """Shell text that repeats a request, or each request of a file with a client's debug output.
 
     Args:
-        request: an audit id, or the path of a file with the output of kubectl -v=6 and up.
+        request: an audit id, or the path of a file with the output of kubectl -v=6 and up, compressed or not.
         lake: where to look the audit id up: in `kubectl`, else in `audit`.
 
     Raises:
         UsageError: there is no such file, and the lake does not hold the request.
     """
     path = Path(request)
-    found = list(_of_file(path) if path.is_file() else _of_lake(request, lake if isinstance(lake, Lake) else Lake(lake)))
+    if path.is_file():
+        found = list(_of_file(path))
+        what = "holds no requests: it must be the output of kubectl with -v=6 or more"
+    else:
+        lake = lake if isinstance(lake, Lake) else Lake(lake)
+        if not lake.exists():
+            raise UsageError(f"{request}: there is no such file, and no lake at {lake.path} to look an audit id up in")
+        found = list(_of_lake(request, lake))
+        what = f"there is no such file, and no such audit id in {lake.path}"
     if not found:
-        what = (
-            "holds no requests: it must be the output of kubectl with -v=6 or more"
-            if path.is_file()
-            else "is in neither `kubectl` nor `audit`"
-        )
         raise UsageError(f"{request}: {what}")
     return "\n\n".join(map(_shell, found)) + "\n"
 
 
 def _of_file(path: Path) -> Iterator[_Request]:
     reader, clients = Reader(format="kubectl"), dict[int | None, Exchanges]()
-    chunk = Chunk(path.read_bytes(), 1, 0)
+    chunk = Chunk(_content(path), 1, 0)
     found: list[Exchange] = []
     for one in [*reader.feed(chunk), *reader.close()]:
         if isinstance(one, Record) and one.format != "audit":
@@ -73,43 +83,86 @@ def _of_file(path: Path) -> Iterator[_Request]:
                 found += clients.setdefault(entry.pid, Exchanges()).feed(entry, one.line)
     for client in clients.values():
         found += client.close()
-    for exchange in found:
+    for exchange in sorted(found, key=lambda e: min((o for o in e.origins if isinstance(o, int)), default=0)):
         if exchange.method and exchange.url:
-            notes = [] if exchange.status is None else [f"answered {exchange.status}"]
-            if exchange.request_body and exchange.truncated and exchange.response_body is None:
-                notes.append(f"the client left {exchange.truncated} characters of the body out: repeat it with -v=10")
-            yield _Request(exchange.method, exchange.url, exchange.request_headers, exchange.request_body, notes)
+            # the mark may stand behind the answer's body only
+            cut = exchange.truncated if exchange.request_body and exchange.response_body is None else None
+            yield _of_client(exchange.method, exchange.url, exchange.status, exchange.request_headers, exchange.request_body, cut)
+
+
+def _content(path: Path) -> bytes:
+    found, piece = bytearray(), memoryview(bytearray(1 << 20))
+    try:
+        with SourceFile(path, str(path)).open() as stream:
+            while read := stream.readinto(piece):
+                found += piece[:read]
+    except decompression_errors() as e:
+        raise UsageError(f"{path}: {e}") from e
+    return bytes(found)
+
+
+def _of_client(
+    method: str, url: str, status: str | None, headers: Mapping[str, str], body: str | None, cut: int | None
+) -> _Request:
+    notes = [f"answered {status}"] if status else []
+    if cut:
+        notes.append(f"the client left {cut} characters of the body out: repeat it with -v=10")
+    if body is None and method in _WRITES and not _SESSION.search(url):
+        notes.append("the client did not print the body: repeat it with -v=8, or -v=10 for a long one")
+    return _Request(method, url, headers, body, notes)
 
 
 def _of_lake(audit_id: str, lake: Lake) -> Iterator[_Request]:
-    if not lake.exists():
-        return
     con = engine.connect(lake)
     rows = con.sql(
         "select method, url, status, request_headers, request_body, body_truncated, response_body from kubectl "
         "where audit_id = $id and method is not null and url is not null order by time, line", params={"id": audit_id},
     ).pl()  # fmt: skip
     for row in rows.to_dicts():
-        notes = [f"answered {row['status']}"] if row["status"] else []
-        yield _Request(row["method"], row["url"], _map(row["request_headers"]), row["request_body"], notes)
+        cut = row["body_truncated"] if row["request_body"] and row["response_body"] is None else None
+        yield _of_client(row["method"], row["url"], row["status"], _map(row["request_headers"]), row["request_body"], cut)
     if rows.height:
         return
     rows = con.sql(
-        "select verb, request_uri, user_agent, code, max(request_object) over () as body, username from audit "
+        "select verb, request_uri, code, max(request_object) over () as body, username, impersonated_username, "
+        "impersonated_uid, impersonated_groups, impersonated_extra, subresource from audit "
         "where audit_id = $id order by stage_time desc limit 1", params={"id": audit_id},
     ).pl()  # fmt: skip
     for row in rows.to_dicts():
-        notes = [f"rebuilt from the audit event of {row['username']}", f"answered {row['code']}"]
+        notes = [f"rebuilt from the audit event of {row['username']}"]
+        notes += [f"answered {row['code']}"] if row["code"] is not None else []
         method = _METHODS.get(row["verb"], str(row["verb"]).upper())
-        headers = {"Accept": "application/json"}
-        if row["body"] is None and method in ("POST", "PUT", "PATCH"):
+        headers = {"Accept": "application/json"} | _impersonation(row)
+        if row["body"] is None and method in _WRITES and row["subresource"] not in ("exec", "attach", "portforward"):
             notes.append("the audit level has no body: it must be added")
         if method == "PATCH":
-            headers["Content-Type"] = (
-                "application/json-patch+json" if str(row["body"]).startswith("[") else "application/merge-patch+json"
-            )
-            notes.append("which kind of patch it was is not in the event")
+            headers["Content-Type"], note = _patch_type(row["request_uri"] or "", row["body"] or "")
+            notes += [note] if note else []
         yield _Request(method, f"https://${{APISERVER}}{row['request_uri']}", headers, row["body"], notes)
+
+
+def _patch_type(uri: str, body: str) -> tuple[str, str | None]:
+    """The kind of a patch as far as an event shows it; what it leaves open is said."""
+    if body.startswith("["):
+        return "application/json-patch+json", None
+    if "fieldManager=" in uri and '"apiVersion"' in body and '"kind"' in body:
+        return "application/apply-patch+yaml", "which kind of patch it was is not in the event: server-side apply by its looks"
+    kind = "strategic-merge-patch" if uri.startswith(_BUILT_IN) else "merge-patch"
+    return f"application/{kind}+json", "which kind of patch it was is not in the event"
+
+
+def _impersonation(row: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that made the request somebody else's; a header that comes several times is one with several lines."""
+    if row["impersonated_username"] is None:
+        return {}
+    found = {"Impersonate-User": row["impersonated_username"]}
+    if row["impersonated_uid"]:
+        found["Impersonate-Uid"] = row["impersonated_uid"]
+    # what the apiserver adds itself is refused when it is asked for
+    groups = [g for g in row["impersonated_groups"] or () if g not in ("system:authenticated", "system:unauthenticated")]
+    if groups:
+        found["Impersonate-Group"] = "\n".join(groups)
+    return found
 
 
 def _map(value: Any) -> dict[str, str]:
@@ -118,23 +171,45 @@ def _map(value: Any) -> dict[str, str]:
 
 
 def _shell(request: _Request) -> str:
-    lines = [f"# {note}" for note in request.notes]
-    parts = [f'curl -X {shlex.quote(request.method)} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"']
-    headers = {k: v for k, v in request.headers.items() if k.lower() not in _LEFT_OUT}
+    lines = [f"# {plain(note)}" for note in request.notes]
+    if _SESSION.search(request.url):
+        lines.append("# a session: curl only opens it, kubectl speaks its protocol")
+    method = "-I" if request.method == "HEAD" else f"-X {_quoted(request.method)}"
+    parts = [f'curl {method} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"']
+    headers = {k: v for k, v in request.headers.items() if k.lower() not in _LEFT_OUT and _HEADER_NAME.fullmatch(k)}
     raw = hex_dump(request.body) if request.body else None
     body = request.body if raw is None else None
     if body and not any(k.lower() == "content-type" for k in headers):
         headers["Content-Type"] = "application/json"
-    parts += [f"  -H {shlex.quote(f'{key}: {value}')}" for key, value in headers.items()]
+    parts += [f"  -H {_quoted(f'{key}: {one}')}" for key, value in headers.items() for one in _lines(key, value)]
     if body:
         if "redacted:hmac:" in body:
             lines.append("# values of the body were redacted at import")
-        parts.append(f"  -d {shlex.quote(body)}")
+        # -d would read a file that a leading @ names
+        parts.append(f"  {'--data-raw' if body.startswith('@') else '-d'} {_quoted(body)}")
     elif raw is not None:
         parts.append("  --data-binary @-")
-    url = request.url.replace("https://${APISERVER}", "")
-    parts.append(f'  "https://$APISERVER"{shlex.quote(url)}' if url != request.url else f"  {shlex.quote(url)}")
+    url = request.url.removeprefix("https://${APISERVER}")
+    if re.search(r"[\[\]{}]", url):
+        parts.append("  --globoff")
+    parts.append(f'  --url "https://$APISERVER"{_quoted(url)}' if url != request.url else f"  --url {_quoted(url)}")
     command = " \\\n".join(parts)
     if raw is not None:
         command = f"printf %s {base64.b64encode(raw).decode()} | base64 -d | " + command
     return "\n".join([*lines, command])
+
+
+def _lines(key: str, value: str) -> list[str]:
+    return value.split("\n") if key == "Impersonate-Group" else [value]
+
+
+def _quoted(text: str) -> str:
+    """One word of the shell; with control characters as escapes, which bash, zsh and ksh read between $'...'."""
+    if plain(text) == text:
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if plain(c) == c else _escape(c) for c in escaped) + "'"
+
+
+def _escape(char: str) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or "".join(f"\\x{b:02x}" for b in char.encode("utf-8", "replace"))

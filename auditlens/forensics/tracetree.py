@@ -27,17 +27,14 @@ def trace_tree(lake: Lake | str | Path, id: str) -> str:
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     if not lake.exists():
         raise UsageError(f"{lake.path}: there is no lake here; `auditlens import` makes one, --lake or $AUDITLENS_LAKE names it")
-    rows = (
-        engine.connect(lake)
-        .sql(
-            "select * from trace where audit_id = $id or trace_id = $id order by time, source, line, trace_id, seq",
-            params={"id": id},
-        )
-        .pl()
-        .to_dicts()
-    )
+    con = engine.connect(lake)
+    rows = con.sql(
+        "select * from trace where audit_id = $id or trace_id = $id order by time, source, line, trace_id, seq", params={"id": id}
+    ).pl().to_dicts()  # fmt: skip
     if not rows:
-        raise UsageError(f"{id}: the lake holds no trace of it; the apiserver logs one for what takes longer than 500 ms")
+        took = con.sql("select max(latency_ms) from audit where audit_id = $id", params={"id": id}).fetchall()[0][0]
+        told = "" if took is None else f"; the request took {took:,.1f} ms"
+        raise UsageError(f"{id}: the lake holds no trace of it{told}; the apiserver logs one for what takes longer than 500 ms")
     blocks: list[list[dict[str, Any]]] = []
     for row in rows:
         if row["seq"] == 0 or not blocks:
