@@ -27,6 +27,13 @@ create macro uri_resource(uri) as case
     else nullif(regexp_extract(
         uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/(?:watch/)?(?:namespaces/[^/?]+/)?([a-z0-9.-]+)', 1), '') end;
 
+-- its subresource, null where there is none
+create macro uri_subresource(uri) as nullif(coalesce(
+    nullif(regexp_extract(uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/namespaces/[^/?]+/[a-z0-9.-]+/[^/?]+/([a-z]+)', 1), ''),
+    case when not regexp_matches(uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/(?:watch/|namespaces/[^/?]+/[^/?]+)') then regexp_extract(
+        uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/[a-z0-9.-]+/[^/?]+/([a-z]+)', 1) end,
+    regexp_extract(uri, '^/api/[^/?]+/namespaces/[^/?]+/(status|finalize)(?:[?]|$)', 1)), '');
+
 -- httplog's verb in the words of audit events
 create macro http_verb(verb) as case verb
     when 'POST' then 'create' when 'PUT' then 'update' when 'APPLY' then 'patch' when 'HEAD' then 'get' else lower(verb) end;

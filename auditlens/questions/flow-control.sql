@@ -11,23 +11,31 @@ until = ""
 cluster = ""
 limit = {default = 100}
 */
-with seen as (
+with served as (
     select
-        cluster, apf_pl as priority_level, apf_fs as flow_schema,
-        count(*) as requests,
-        count(*) filter (where code = 429) as rejected,
+        *, not long_running(verb, uri) as short,
+        -- it never began; a 429 that was executed is an eviction that a budget refused
+        code = 429 and apf_execution_ms is null and not regexp_matches(uri, '/eviction([?]|$)') as refused,
         -- what the request spent before and after its execution; of that the queue is the part that grows
-        greatest(quantile_cont(latency_ms - apf_execution_ms, 0.5) filter (where not long_running(verb, uri)), 0) as wait_p50_ms,
-        greatest(quantile_cont(latency_ms - apf_execution_ms, 0.99) filter (where not long_running(verb, uri)), 0) as wait_p99_ms,
-        greatest(max(latency_ms - apf_execution_ms) filter (where not long_running(verb, uri)), 0) as wait_max_ms,
-        quantile_cont(apf_execution_ms, 0.99) filter (where not long_running(verb, uri)) as execution_p99_ms,
-        sum(apf_iseats) as seats,
-        max_by(audit_id, latency_ms - apf_execution_ms) filter (where not long_running(verb, uri)) as longest_wait_audit_id
+        latency_ms - case when refused then 0 else apf_execution_ms end as wait_ms
     from http
     where apf_pl is not null
         and ($cluster is null or cluster = $cluster)
         and ($since is null or time >= $since)
         and ($until is null or time <= $until)
+),
+seen as (
+    select
+        cluster, apf_pl as priority_level, apf_fs as flow_schema,
+        count(*) as requests,
+        count(*) filter (where refused) as rejected,
+        greatest(quantile_cont(wait_ms, 0.5) filter (where short), 0) as wait_p50_ms,
+        greatest(quantile_cont(wait_ms, 0.99) filter (where short), 0) as wait_p99_ms,
+        greatest(max(wait_ms) filter (where short), 0) as wait_max_ms,
+        quantile_cont(apf_execution_ms, 0.99) filter (where short) as execution_p99_ms,
+        sum(apf_iseats) as seats,
+        max_by(audit_id, wait_ms) filter (where short) as longest_wait_audit_id
+    from served
     group by all
 ),
 said as (

@@ -17,7 +17,7 @@ limit = {default = 100}
 select
     code,
     verb,
-    coalesce(uri_resource(uri), split_part(uri, '?', 1)) as resource,
+    coalesce(uri_resource(uri) || coalesce('/' || uri_subresource(uri), ''), split_part(uri, '?', 1)) as resource,
     client,
     source_ip,
     apf_fs as flow_schema,
@@ -39,6 +39,6 @@ where (code >= 400 or code = 0)
     and ($cluster is null or cluster = $cluster)
     and ($since is null or time >= $since)
     and ($until is null or time <= $until)
-group by code, verb, coalesce(uri_resource(uri), split_part(uri, '?', 1)), client, source_ip, apf_fs, cluster
+group by all
 order by requests desc, code, verb, resource, client, source_ip
 limit $limit

@@ -1,5 +1,5 @@
 /*
-title = "What fills the apiserver's log, by the code that writes it, and the -v or --vmodule that changes it"
+title = "What fills the log, by the code that writes it, and the -v or --vmodule that changes it"
 group = "apiserver log"
 show = ["place", "severity", "lines", "percent", "bytes", "bytes_percent", "example", "setting"]
 needs = "the apiserver's log; JSON logging tells the level of each message, text does not"
@@ -11,13 +11,28 @@ until = ""
 cluster = ""
 limit = {default = 50}
 */
-with placed as (
+with levels(file, opening, level) as (
+    -- klog.V(N) of what fills an apiserver's log, 1.36; text does not tell it, JSON logging does
+    values ('httplog.go', '', 3), ('flags.go', 'FLAG: ', 1), ('apf_controller.go', 'Update CurrentCL', 2),
+        ('apf_controller.go', 'Retaining queues', 2), ('apf_controller.go', 'Introducing queues', 2),
+        ('apf_controller.go', 'Controller writing Condition', 4), ('apf_controller.go', 'Retaining mandatory', 3),
+        ('storage_factory.go', 'storing ', 3), ('etcd.go', 'Using watch cache', 3), ('etcd.go', 'Not using watch cache', 3),
+        ('get.go', 'Starting watch', 3), ('watch.go', 'WatchList initial events sent', 3), ('graph_populator.go', '', 4),
+        ('reflector.go', 'Caches populated', 2), ('reflector.go', 'Listing and watching', 3), ('reflector.go', 'Starting reflector', 3),
+        ('reflector.go', 'Stopping reflector', 3), ('reflector.go', 'Exiting watch', 4), ('reflector.go', 'Forcing resync', 4),
+        ('remote_available_controller.go', '', 4), ('local_available_controller.go', '', 4), ('storage_rbac.go', 'created ', 2),
+        ('store.go', 'Monitoring resource count', 2), ('store.go', 'deletion of ', 4), ('store.go', 'GuaranteedUpdate of ', 4),
+        ('watch_cache.go', 'Replaced watchCache', 3), ('delegator.go', 'Cache consistency check', 3), ('cacher.go', 'cacher ', 1),
+        ('authorization.go', 'Forbidden', 4), ('rbac.go', 'RBAC: no rules', 5), ('rbac.go', 'RBAC DENY', 5), ('healthz.go', '', 2),
+        ('queueset.go', 'AntiWindup', 4), ('queueset.go', 'QS(', 5), ('timing_ratio_histogram.go', '', 3), ('strategy.go', 'Successfully created', 2)
+),
+placed as (
     select
-        file || ':' || file_line as place, file, severity, kind, bytes, message, source, line, time,
-        -- klog.V(3) in httplog.go since 1.11; other levels only JSON logging tells
-        coalesce(verbosity, case when kind = 'http' then 3 when kind = 'watch.start' then 3 when kind = 'apf.limit' then 4
-            when kind = 'auth.rbac_denied' then 5 end) as level
-    from klog
+        k.file || ':' || k.file_line as place, k.file, severity, kind, bytes, message, source, line, time,
+        -- a trace is written unconditionally behind a test of the level
+        case when kind = 'trace' then 2 else coalesce(verbosity, known.level) end as level
+    from klog k
+    left join levels known on known.file = k.file and starts_with(k.message, known.opening) and k.severity = 'I' and k.verbosity is null
     where ($cluster is null or cluster = $cluster)
         and ($since is null or time >= $since)
         and ($until is null or time <= $until)
@@ -26,19 +41,20 @@ select
     place,
     severity,
     any_value(kind) as kind,
-    max(level) as level,
+    min(level) as level,
     count(*) as lines,
     round(100.0 * count(*) / sum(count(*)) over (), 2) as percent,
     sum(bytes)::bigint as bytes,
     round(100.0 * sum(bytes) / sum(sum(bytes)) over (), 2) as bytes_percent,
     left(split_part(min(message), chr(10), 1), 120) as example,
+    -- --vmodule adds to -v and takes nothing away
     case
         when place is null then 'not written by klog'
-        when coalesce(severity, 'I') <> 'I' then 'errors and warnings are always logged'
-        when max(level) >= 1 then 'gone with -v=' || (max(level) - 1) || ', or --vmodule=' || any_value(replace(file, '.go', '')) || '='
-            || (max(level) - 1) || '; only this: --vmodule=' || any_value(replace(file, '.go', '')) || '=' || max(level)
-        when max(level) = 0 then 'always logged'
-        else '--vmodule=' || any_value(replace(file, '.go', '')) || '=N logs this file at its own level N, whatever -v is' end as setting,
+        when coalesce(severity, 'I') <> 'I' then 'always logged'
+        when min(level) >= 1 then 'gone with -v=' || (min(level) - 1) || '; then --vmodule=' || any_value(replace(file, '.go', '')) || '='
+            || max(level) || ' brings this file back'
+        when min(level) = 0 then 'always logged'
+        else 'level not in the text; --vmodule=' || any_value(replace(file, '.go', '')) || '=N logs this file up to level N' end as setting,
     min_by(source, time) as source,
     min_by(line, time) as line
 from placed

@@ -26,9 +26,10 @@ with found as (
     from klog
     where kind in ('panic', 'timeout.killed') or severity = 'F' or regexp_matches(message, '(^|\n)(panic: |goroutine [0-9]+ .running.:)')
     union all
-    select time, 'http', 'HTTP ' || code || ' with a stack', verb, uri, audit_id, status_stack, null, instance, source, line, item, cluster
+    -- httplog appends the handler's stack to every 5xx: only one with a panic's frame in it is one
+    select time, 'http', 'HTTP ' || code || ' while a panic unwound', verb, uri, audit_id, status_stack, null, instance, source, line, item, cluster
     from http
-    where status_stack is not null
+    where regexp_matches(status_stack, '(^|\n)(panic[(]|runtime[.]gopanic[(])')
     union all
     select stage_time, 'audit', coalesce(status_message, 'panic'), verb, request_uri, audit_id, null, null, instance, source, line, item, cluster
     from audit

@@ -30,12 +30,15 @@ with told as (
         and not coalesce(long_running(verb, request_uri), false)
         and ($cluster is null or cluster = $cluster)
     union all
-    select 'http', time, http_verb(verb), uri, uri_resource(uri), client, latency_ms, audit_id, source, line
+    select 'http', time, http_verb(verb), uri, uri_resource(uri) || coalesce('/' || uri_subresource(uri), ''), client, latency_ms, audit_id, source, line
     from http
     where not coalesce(hijacked, false) and not coalesce(long_running(verb, uri), false) and ($cluster is null or cluster = $cluster)
     union all
     select
-        'trace', time, coalesce(http_verb(verb), name), url, coalesce(fields['resource'], uri_resource(url)),
+        'trace', time, coalesce(http_verb(verb), name), url,
+        -- storage names the key it reads instead: /configmaps/default/a
+        coalesce(fields['resource'] || coalesce('/' || fields['subresource'], ''), uri_resource(url) || coalesce('/' || uri_subresource(url), ''),
+            split_part(fields['key'], '/', 2)),
         nullif(split_part(user_agent, '/', 1), ''), total_ms, audit_id, source, line
     from trace
     where seq = 0 and not coalesce(long_running(verb, url), false) and ($cluster is null or cluster = $cluster)

@@ -1,4 +1,4 @@
-"""The questions about the apiserver's log, and the commands curl and trace, on a small lake."""
+"""The questions about the apiserver's log, and what curl and trace make of it, on a small lake."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
+from auditlens import engine
 from auditlens.catalogue import kind_of, messages, openings
-from auditlens.cli.logs import register
 from auditlens.errors import UsageError
 from auditlens.forensics.curl import curl
 from auditlens.forensics.tracetree import trace_tree
+from auditlens.lake import Lake
 from auditlens.question import ask, questions
 from tests.conftest import event, imported, text, write
 
@@ -30,7 +29,10 @@ audit-ID="u" srcIP="192.0.2.10:1" resp=401
 E0803 20:00:02.099000       1 authentication.go:73] "Unable to authenticate the request" err="[invalid bearer token, token has expired]"
 I0803 20:00:02.200000       1 httplog.go:132] "HTTP" verb="LIST" URI="/apis/apps/v1/deployments?limit=5" latency="2s" userAgent="x/1" \
 audit-ID="v" srcIP="192.0.2.10:1" apf_pl="workload-low" apf_fs="global" apf_iseats=5 apf_fseats=0 apf_additionalLatency="0s" \
-apf_execution_time="1ms" resp=429
+resp=429
+I0803 20:00:02.250000       1 httplog.go:132] "HTTP" verb="POST" URI="/api/v1/namespaces/a/pods/b/eviction" latency="4ms" userAgent="x/1" \
+audit-ID="w" srcIP="192.0.2.10:1" apf_pl="workload-low" apf_fs="global" apf_iseats=1 apf_fseats=0 apf_additionalLatency="0s" \
+apf_execution_time="3ms" resp=429
 I0803 20:00:02.300000       1 apf_controller.go:493] "Update CurrentCL" plName="workload-low" seatDemandHighWatermark=6 currentCL=42 backstop=false
 I0803 20:00:02.400000       1 genericapiserver.go:586] "[graceful-termination] shutdown event" name="ShutdownInitiated"
 I0803 20:00:02.500000       1 healthz.go:311] etcd check failed: readyz
@@ -97,7 +99,7 @@ def test_failed_logins_have_their_reason(lake: str) -> None:
 
 def test_flow_control_and_throttling(lake: str) -> None:
     row = ask(lake, "flow-control").filter(flow_schema="global").to_dicts()[0]
-    assert (row["requests"], row["rejected"], row["limit_seats"], row["wait_max_ms"]) == (2, 1, 42, 1999.0)
+    assert (row["requests"], row["rejected"], row["limit_seats"], row["wait_max_ms"]) == (3, 1, 42, 2000.0)
     assert sorted(ask(lake, "client-throttling")["delay_ms"].to_list()) == [1100.0, 1100.0]
 
 
@@ -133,14 +135,6 @@ def test_a_curl_that_runs(lake: str, tmp_path: Path) -> None:
         curl("nothing", lake)
 
 
-def test_the_commands(lake: str) -> None:
-    app = typer.Typer()
-    register(app)
-    run = CliRunner()
-    assert "etcd3" in run.invoke(app, ["trace", ID, "--lake", lake]).output
-    assert "curl -X" in run.invoke(app, ["curl", ID, "--lake", lake]).output
-
-
 def test_the_catalogue_is_complete() -> None:
     for message in messages():
         assert message.meaning.endswith(".") and message.action, message.kind
@@ -171,3 +165,53 @@ def test_the_catalogue_is_complete() -> None:
 )  # fmt: skip
 def test_kinds(message: str, fields: dict[str, str], kind: str | None) -> None:
     assert kind_of(message, fields) == kind
+
+
+@pytest.mark.parametrize(
+    ("uri", "resource", "subresource"),
+    [
+        ("/api/v1/namespaces/a/pods", "pods", None),
+        ("/api/v1/namespaces/a/pods?limit=5", "pods", None),
+        ("/api/v1/namespaces/a/pods/b", "pods", None),
+        ("/api/v1/namespaces/a/pods/b/exec?command=sh", "pods", "exec"),
+        ("/api/v1/namespaces/a/services/b/proxy/x/y", "services", "proxy"),
+        ("/apis/apps/v1/namespaces/a/deployments/b/scale", "deployments", "scale"),
+        ("/api/v1/nodes/n1/status", "nodes", "status"),
+        ("/api/v1/nodes/n1", "nodes", None),
+        ("/api/v1/namespaces/a", "namespaces", None),
+        ("/api/v1/namespaces/a/finalize", "namespaces", "finalize"),
+        ("/api/v1/watch/namespaces/a/pods/b", "pods", None),
+        ("/healthz/etcd", None, None),
+    ],
+)
+def test_what_a_path_names(lake: str, uri: str, resource: str | None, subresource: str | None) -> None:
+    con = engine.connect(Lake(lake))
+    assert con.execute("select uri_resource($u), uri_subresource($u)", {"u": uri}).fetchall() == [(resource, subresource)]
+
+
+def test_a_5xx_with_its_stack_is_no_panic(tmp_path: Path) -> None:
+    line = (
+        b'I0803 20:00:0%d.000000       1 httplog.go:134] "HTTP" verb="GET" URI="/x%d" latency="1ms" userAgent="a" audit-ID="%d" srcIP="192.0.2.1:1" '
+        b"resp=500 statusStack=<\n\n\tgoroutine 7 [running]:\n\t%bserver/filters.WithPanicRecovery.func2()\n >\n"
+    )
+    imported(tmp_path / "lake", write(tmp_path / "a.log", line % (1, 1, 1, b"") + line % (2, 2, 2, b"panic({0x1, 0x2})\n\t")))
+    assert ask(str(tmp_path / "lake"), "panics")["uri"].to_list() == ["/x2"]
+
+
+def test_failures_in_a_row_are_one_answer(tmp_path: Path) -> None:
+    lines = [
+        f"I0803 20:00:0{n}.000000       1 healthz.go:311] {what} check failed: readyz\n[+]ping ok\n[-]{what} failed: reason withheld\n"
+        for n, what in enumerate(("a", "a", "a", "b", "a"))
+    ]
+    imported(tmp_path / "lake", write(tmp_path / "a.log", "".join(lines).encode()))
+    found = ask(str(tmp_path / "lake"), "lifecycle").select("times", "detail", "line").rows()
+    assert found == [
+        (n, f"readyz: {what} failed: reason withheld", line) for n, what, line in ((3, "a", 1), (1, "b", 10), (1, "a", 13))
+    ]
+
+
+def test_vmodule_only_adds(lake: str) -> None:
+    settings = dict(ask(lake, "log-noise", limit=1000).select("place", "setting").rows())
+    assert settings["httplog.go:132"] == "gone with -v=2; then --vmodule=httplog=3 brings this file back"
+    assert settings["apf_controller.go:493"].startswith("gone with -v=1;")
+    assert settings["wrap.go:54"] == "always logged"
