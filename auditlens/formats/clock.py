@@ -23,6 +23,7 @@ UNKNOWN = -(1 << 63)
 DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
 _QUARTER_US = 900_000_000
+_LEAP_DAY = 229
 _SKEW_US = DAY_US  # a file's mtime or a server's clock may be off by that
 
 # PROGRAM.HOST.USER.log.SEVERITY.yyyymmdd-hhmmss.PID (glog), NAME-2006-01-02T15-04-05.000EXT (lumberjack),
@@ -125,6 +126,8 @@ class Clock:
         if len(rows):
             days = day[rows]
             first = np.flatnonzero(np.concatenate(([True], days[1:] != days[:-1])))
+            if self._anchor is None and (days == _LEAP_DAY).any():  # which year that was, the days around it were too
+                self._anchor = self.midnight(*divmod(_LEAP_DAY, 100))
             for start, stop in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
                 midnight = self.midnight(*divmod(int(days[start]), 100))
                 run = rows[start:stop]

@@ -42,7 +42,7 @@ class Shape(Protocol):
 
 # A strong wrapper cannot be mistaken for text; a weak one is believed when what follows begins a record.
 _STRONG, _WEAK = True, False
-_BY_DIGIT = ((cri.unwrap, _STRONG), (syslog.iso, _WEAK), (prefixes.timed, _WEAK), (prefixes.host, _WEAK))
+_BY_DIGIT = ((cri.unwrap, _STRONG), (syslog.iso, _WEAK), (syslog.bsd, _WEAK), (prefixes.timed, _WEAK), (prefixes.host, _WEAK))
 _BY_LETTER = ((syslog.bsd, _STRONG), (prefixes.host, _WEAK))
 _BY_BRACKET = ((prefixes.pod, _STRONG),)
 _BY_ANGLE = ((syslog.priority, _STRONG),)

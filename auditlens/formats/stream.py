@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from . import http, jsonlog, klog, native, registry, yamldoc
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
+_COLOUR = re.compile(rb"\x1b\[[\d;]*[mK]")
 _MAX_PASSED = 16  # audit lines that may stand between the lines of one log entry
 _MAX_WEAK = 1024  # prefixes remembered
 _MAX_GLUED = 100  # records of different kinds on one line
@@ -92,6 +94,8 @@ class Stream:
 
     def _read(self, line: Line) -> None:
         text = line.text
+        if text[:1] == b"\x1b":
+            text = line.text = _COLOUR.sub(b"", text)
         if self.json.splitter is not None:
             self.json.go_on(line)
             return

@@ -13,7 +13,7 @@ _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _HOST = rb"(?!AUDIT:)(?P<host>[^\s\[\]{}\":]+)"
 _BSD = re.compile(
     rb"(?:<\d{1,3}>)?(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? [A-Z]{2,5}"
-    rb"|" + _MONTH + rb" [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?) " + _HOST + rb" " + _TAG
+    rb"|\d{10}\.\d{6}|" + _MONTH + rb" [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?) " + _HOST + rb" " + _TAG
 )
 _ISO = re.compile(rb"(?P<time>" + RFC3339 + rb") " + _HOST + rb" " + _TAG)
 _RFC5424 = re.compile(

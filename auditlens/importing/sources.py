@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import glob
 import gzip
 import io
@@ -47,7 +48,7 @@ class SourceFile:
 
     @property
     def compressed(self) -> bool:
-        """Whether the content is compressed; told by its first bytes, not by the name."""
+        """Whether the content is stored as something else, such as compressed; told by its first bytes, not by the name."""
         if self.path is None:
             return False
         with self.path.open("rb") as f:
@@ -82,7 +83,7 @@ class _Stored(io.RawIOBase):
 
 
 class Stream:
-    """What is inside a file: gz, zst, bz2, xz by their magic bytes, anything else as it stands. A context manager."""
+    """What is inside a file: gz, zst, bz2, xz and UTF-16 by their first bytes, anything else as it stands. A context manager."""
 
     def __init__(self, raw: BinaryIO, limit: int | None = None) -> None:
         self._stored = _Stored(raw, limit)
@@ -137,6 +138,26 @@ class _Zstd(io.BufferedIOBase):
         return size
 
 
+class _Utf16(io.BufferedIOBase):
+    """UTF-16 with its mark, which PowerShell makes of what is redirected to a file, as UTF-8."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._out = memoryview(b"")
+
+    def readinto1(self, buffer: Any) -> int:
+        while not self._out:
+            data = self._file.read1(1 << 16)
+            self._out = memoryview(self._decoder.decode(data, not data).encode("utf-8", "replace"))
+            if not data:
+                break
+        size = min(len(buffer), len(self._out))
+        buffer[:size] = self._out[:size]
+        self._out = self._out[size:]
+        return size
+
+
 def _codec(magic: bytes) -> Callable[[io.BufferedReader], Any] | None:
     if magic[:2] == b"\x1f\x8b":
         return lambda f: gzip.GzipFile(fileobj=f, mode="rb")
@@ -146,6 +167,8 @@ def _codec(magic: bytes) -> Callable[[io.BufferedReader], Any] | None:
         return bz2.BZ2File
     if magic == b"\xfd7zXZ\x00":
         return lzma.LZMAFile
+    if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _Utf16
     return None
 
 
@@ -176,11 +199,9 @@ def find_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
 def _expand(text: str) -> Iterator[Path]:
     path = Path(text)
     if path.is_dir():
-        files = sorted(
-            p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        )
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not _beside(p, path))
         if not files:
-            raise UsageError(f"{text}: the directory holds no files")
+            raise UsageError(f"{text}: the directory holds no log files")
         yield from _without_twins(files)
     elif path.exists():
         yield path
@@ -193,6 +214,11 @@ def _expand(text: str) -> Iterator[Path]:
                 yield from _expand(str(match))
             else:
                 yield match
+
+
+def _beside(path: Path, root: Path) -> bool:
+    """Hidden files and READMEs lie beside logs; named themselves they are read like any other."""
+    return path.suffix.lower() == ".md" or any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _without_twins(files: list[Path]) -> list[Path]:

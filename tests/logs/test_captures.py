@@ -53,23 +53,47 @@ def test_every_trace_of_a_capture(path: Path) -> None:
     assert set(blocks) == {n.decode() for n, _ in heads}
     assert Counter(row["trace_id"] for row in found if row["seq"]) == {n.decode(): count for n, count in steps.items()}
     for number, total in heads:
-        assert int(blocks[number.decode()]["total_ms"]) == int(total)
-        assert blocks[number.decode()]["ended"] == (number in ends)
-    assert all(row["step_ms"] is not None for row in found)
+        block = blocks[number.decode()]
+        assert int(block["total_ms"]) == int(total)
+        assert block["ended"] == (number in ends)
+        if number in ends:  # the END says it to the nanosecond
+            assert block["total_ms"] == pytest.approx(_ms(ends[number].decode()), rel=1e-12)
+    told = re.findall(rb'^Trace\[(\d+)\]: +(?:---|\[)"([^"]*)".* (\d+)ms \(\d\d:\d\d:\d\d\.\d{3}\)\]*$', plain, re.MULTILINE)
+    assert sorted((r["trace_id"], r["step"], r["step_ms"]) for r in found if r["seq"]) == sorted(
+        (number.decode(), step.decode(), float(ms)) for number, step, ms in told
+    )
+
+
+def _ms(duration: str) -> float:
+    """A Go duration, read apart from the product's reader."""
+    units = {"h": 3.6e6, "m": 6e4, "s": 1e3, "ms": 1.0, "µs": 1e-3, "ns": 1e-6}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(h|ms|µs|ns|m|s)", duration))
 
 
 @pytest.mark.parametrize("name", ["everything", "v4-omit-received", "v4-json-truncate"])
 def test_httplog_and_audit_agree(name: str, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     imported(lake, *(CAPTURES / name / f"{part}.log.gz" for part in ("apiserver", "audit")))
+    # a client may choose an id, and the same for several requests
+    unclear = rows(
+        lake,
+        """
+        with requests as (select distinct audit_id, request_uri, received_time from audit),
+        found as (
+            select h.audit_id, h.line, (select count(*) from requests r where r.audit_id = h.audit_id and r.request_uri = h.uri) as n
+            from http h where h.audit_id in (select audit_id from audit))
+        select audit_id, n from found where n <> 1
+        """,
+    )
+    assert all(n > 1 and not re.fullmatch(r"[0-9a-f-]{36}", audit_id) for audit_id, n in unclear)
     joined = rows(
         lake,
         """
         with ended as (
-            select audit_id, request_uri as uri, code, latency_ms from audit
+            select audit_id, request_uri as uri, code, latency_ms, stage from audit
             where stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401)
         )
-        select h.audit_id, h.line, h.code, a.code, h.latency_ms, a.latency_ms, h.hijacked, h.verb
+        select h.audit_id, h.line, h.code, a.code, h.latency_ms, a.latency_ms, h.hijacked, a.stage
         from http h join ended a on a.audit_id = h.audit_id and a.uri = h.uri and a.latency_ms is not null
         """,
     )
@@ -77,11 +101,16 @@ def test_httplog_and_audit_agree(name: str, tmp_path: Path) -> None:
     lines = Counter(row[1] for row in joined)
     client_chosen = {row[0] for row in joined if not re.fullmatch(r"[0-9a-f-]{36}", row[0])}
     assert {line for line, count in lines.items() if count > 1} <= {row[1] for row in joined if row[0] in client_chosen}
-    # a hijacked connection has no code here; of a panic httplog has what was sent before it
-    assert [row for row in joined if row[2] is not None and row[2] != row[3] and row[3] not in (101, 500) and row[2] != 0] == []
-    # audit stamps the end before the last bytes are written: small requests differ by that
-    far = [row for row in joined if abs(row[4] - row[5]) > max(0.05 * max(row[4], row[5]), 20)]
-    assert far == []
+    for row in joined:
+        _, _, code, audit_code, latency, audit_latency, hijacked, stage = row
+        # a hijacked connection has no code here, 101 there; of what panicked httplog has the code sent before, audit 500; when
+        # the time is up the timeout filter answers 504, and audit has what the handler said a moment later
+        fits = code == audit_code or (hijacked and (code, audit_code) == (None, 101))
+        assert fits or (stage == "Panic" and audit_code == 500) or ((code, audit_code) == (504, 500) and latency > 1000), row
+        # audit stamps the end before the last bytes are written: below 20 ms a tick of the scheduler is more than 5 %
+        assert abs(latency - audit_latency) <= max(0.05 * max(latency, audit_latency), 20), row
+    close = sum(abs(row[4] - row[5]) <= max(0.05 * max(row[4], row[5]), 1) for row in joined)
+    assert close > 0.97 * len(joined)
     slow = [row for row in joined if row[5] > 500]
     assert slow and all(abs(row[4] - row[5]) <= 0.05 * max(row[4], row[5]) for row in slow)
 

@@ -34,6 +34,12 @@ def test_the_29th_of_february_needs_a_leap_year() -> None:
     assert times(line("0229")) == ["2020-02-29T10:00:00 mtime"]
 
 
+def test_the_days_around_it_are_of_the_same_year() -> None:
+    assert [t[:10] for t in times(line("1231") + line("0228") + line("0229") + line("0301"))] == [
+        "2019-12-31", "2020-02-28", "2020-02-29", "2020-03-01",
+    ]  # fmt: skip
+
+
 def test_a_day_that_does_not_exist_has_no_time() -> None:
     assert times(line("1301") + line("0230")) == ["unknown", "unknown"]
 
