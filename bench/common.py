@@ -57,10 +57,11 @@ class Run:
 
     seconds: float
     peak_mib: float
+    cpu: float  # seconds, user and system
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> Run:
-    """Run a command to its end; wall seconds, and the peak memory of the largest process in it."""
+    """Run a command to its end; wall and CPU seconds, and the peak memory of the largest process in it."""
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | (env or {}))
     assert process.stderr is not None
@@ -69,7 +70,7 @@ def run(*command: str, env: dict[str, str] | None = None) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)[:200]} failed:\n{message}")
-    return Run(time.monotonic() - started, usage.ru_maxrss / 1024)
+    return Run(time.monotonic() - started, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def workdir() -> tempfile.TemporaryDirectory[str]:
