@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from .helpers import exact_path, read, without_year
+from .test_values import block, quoted
 
 _PIECES = [
     line + b"\n" for path in sorted((Path(__file__).parent / "data").glob("*.log")) for line in path.read_bytes().split(b"\n")
@@ -48,3 +49,31 @@ def test_any_bytes(data: bytes) -> None:
     read(data).accounted()
     read(b"I0101 00:00:00.000000       1 a.go:1] x\n" * 5 + data).accounted()
     read(data, format="kubectl").accounted()
+
+
+_KEYS = st.from_regex(r"[A-Za-z][A-Za-z0-9_./-]{0,12}", fullmatch=True).filter(lambda k: k != "logger")
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def _told(text: str) -> str:
+    """A multi-line value without the newline at its end, which blocks do not show."""
+    return text.removesuffix("\n") if "\n" in text else text
+
+
+@settings(max_examples=300, deadline=None)
+@given(_TEXTS, st.dictionaries(_KEYS, _TEXTS, max_size=5), st.booleans())
+@example("m", {"a": "x=y", "b": ' c="d"', "e": "<", "f": "{", "g": ""}, False)
+@example("m", {"a": "one\n\ttwo\n >\n", "b": "\n\n"}, True)
+def test_what_klog_writes_is_read_back(message: str, fields: dict[str, str], blocks: bool) -> None:
+    """To 1.23 all strings are quoted; since 1.24 those of several lines are blocks."""
+    if blocks:  # the source's own carriage returns and separators would be taken for ends of lines
+        fields = {k: "".join(c for c in v if c == "\n" or c.isprintable()) for k, v in fields.items()}
+    written = {k: block(v) if blocks and "\n" in v else quoted(v) for k, v in fields.items()}
+    line = f"I0803 10:00:00.000000       1 a.go:1] {quoted(message)}" + "".join(f" {k}={v}" for k, v in written.items())
+    other = "I0803 10:00:01.000000       1 a.go:2] next\n"
+    expected = {k: _told(v) if blocks else v for k, v in fields.items()} or None
+    found = read((line + "\n" + other).encode(), redact=False).rows["klog"]
+    with exact_path():
+        exact = read((line + "\n" + other).encode(), redact=False).rows["klog"]
+    for rows in (found, exact):
+        assert [(r["message"], r["fields"]) for r in rows] == [(message, expected), ("next", None)]
