@@ -61,7 +61,7 @@ def _told(text: str) -> str:
 
 
 @settings(max_examples=300, deadline=None)
-@given(_TEXTS, st.dictionaries(_KEYS, _TEXTS, max_size=5), st.booleans())
+@given(_TEXTS.map(lambda t: f"m{t}"), st.dictionaries(_KEYS, _TEXTS, max_size=5), st.booleans())
 @example("m", {"a": "x=y", "b": ' c="d"', "e": "<", "f": "{", "g": ""}, False)
 @example("m", {"a": "one\n\ttwo\n >\n", "b": "\n\n"}, True)
 def test_what_klog_writes_is_read_back(message: str, fields: dict[str, str], blocks: bool) -> None:
