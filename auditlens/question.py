@@ -284,6 +284,9 @@ def last_time(lake: Lake) -> dt.datetime | None:
     return max(times, default=None)
 
 
+_RFC3339 = "'%Y-%m-%dT%H:%M:%SZ'"
+
+
 def _notes(con: duckdb.DuckDBPyConnection, result: Answer) -> list[str]:
     """What the reader of this answer must know besides its rows."""
     notes = []
@@ -300,12 +303,12 @@ def _notes(con: duckdb.DuckDBPyConnection, result: Answer) -> list[str]:
     if result.frame.height:
         return notes
     first, last, inside = con.execute(
-        "select min(stage_time)::varchar, max(stage_time)::varchar, "
+        f"select strftime(min(stage_time), {_RFC3339}), strftime(max(stage_time), {_RFC3339}), "
         "count(*) filter (where ($a is null or stage_time >= $a) and ($b is null or stage_time <= $b)) from audit",
         {"a": since, "b": until},
     ).fetchall()[0]
     if (since or until) and not inside:
-        whole = con.execute("select max(last_time)::varchar from imports").fetchall()[0][0]
+        whole = con.execute(f"select strftime(max(last_time), {_RFC3339}) from imports").fetchall()[0][0]
         notes.append(f"the log holds nothing in this window; its last event is of {last or whole or 'no time at all'}")
     elif first is None:
         notes.append("the lake holds no audit events")

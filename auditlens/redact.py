@@ -66,7 +66,7 @@ _PACKED: Final = frozenset(_RULES["annotations"]["packed"])
 _INHERIT: Final = frozenset({"items", "rows", "object", "patch"})  # more such objects, or a patch of one
 
 SUSPECT: Final[tuple[str, ...]] = tuple(s for words in _RULES["suspect"].values() for s in words)
-# The same for who knows objectRef.resource already.
+# The same for who knows objectRef.resource already; URI_SUSPECT too.
 TEXT_SUSPECT: Final[tuple[str, ...]] = tuple(_RULES["suspect"]["manifest"] + _RULES["suspect"]["plain"])
 _SUSPECT: Final = tuple(s.encode() for s in SUSPECT)
 _MANIFEST, _, _PLAIN = (tuple(s.encode() for s in words) for words in _RULES["suspect"].values())
@@ -77,10 +77,9 @@ _NAMES: Final = "|".join(_RULES["uri"]["parameters"]).replace("_", "[_-]")
 # RE2 and re alike. `%` and a letter's code: no client encodes letters; `%25` is a second layer of encoding.
 URI_SUSPECT: Final = (
     rf"""(?i)[.]eyj|%2eeyj|bearer|authorization[^.]|({_NAMES})[=:&"'\\+% ]|"""
-    rf"%(25|4[1-9a-f]|5[0-9a]|6[1-9a-f]|7[0-9a])|/({'|'.join(o.resource for o in _OBJECTS if o.resource)})"
-    r"([/?]|$)"
+    r"%(25|4[1-9a-f]|5[0-9a]|6[1-9a-f]|7[0-9a])"
 )
-_URI_SUSPECT: Final = re.compile(URI_SUSPECT)
+_URI_SUSPECT: Final = re.compile(rf"{URI_SUSPECT}|/({'|'.join(o.resource for o in _OBJECTS if o.resource)})([/?]|$)")
 _URI_FIELD: Final = re.compile(rb'"requestURI"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _URI_IN_TEXT: Final = re.compile(r"(?<=[\s\"'])/[^\s\"'\\]*\?(?:\\u0026|[^\s\"'\\])*")
 _TOKEN: Final = re.compile(r"(?:…<\d+ bytes, )?redacted:hmac:[0-9a-f]{8}:[0-9a-f]{32}>?")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auditlens.importing.run import ImportReport
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+_WORTH_A_RATE = 10_000_000  # bytes; below, the start is most of the time
 
 
 def run(
@@ -90,7 +91,7 @@ def follow(paths: list[str], lake: Path, cluster: str | None, format: str, redac
 def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:
     """The two identities, then the three lines a newcomer needs."""
     rows = sum(counts["rows"].values())
-    rate = f" ({counts['bytes'] / 1e6 / counts['seconds']:,.0f} MB/s)" if counts["seconds"] else ""
+    rate = f" ({counts['bytes'] / 1e6 / counts['seconds']:,.0f} MB/s)" if counts["bytes"] >= _WORTH_A_RATE else ""
     print(f"{counts['sources']} sources, {counts['bytes']:,} bytes in {counts['seconds']:.1f} s{rate}")
     print(
         f"{counts['lines']:,} lines = {counts['records'] - counts['items']:,} records + {counts['continuations']:,} continuations "
@@ -114,7 +115,8 @@ def _summary(con: Any, lake: Path) -> list[str]:
         """
         select strftime(min(stage_time), '%Y-%m-%d %H:%M:%SZ'), strftime(max(stage_time), '%Y-%m-%d %H:%M:%SZ'),
             string_agg(distinct cluster, ', ' order by cluster),
-            (select string_agg(level || ' ' || round(100.0 * n / sum_n) || '%', ', ' order by n desc)
+            (select string_agg(level || ' ' || case when n < 0.005 * sum_n then '<1' else round(100.0 * n / sum_n)::int::varchar end
+                || '%', ', ' order by n desc)
                 from (select level, count(*) as n, sum(count(*)) over () as sum_n from audit group by level))
         from audit
         """
@@ -139,14 +141,16 @@ def _summary(con: Any, lake: Path) -> list[str]:
 
 
 def _next(con: Any, lake: Path) -> str:
+    # rather what a person did than what a controller did
     deleted = con.execute(
-        "select resource, name, namespace from touch where verb = 'delete' and code < 300 and namespace is not null "
-        "and name is not null and resource = 'pods' and via = 'ref' order by time desc, name limit 1"
+        "select name, namespace from audit where resource = 'pods' and verb = 'delete' and stage = 'ResponseComplete' and code < 300 "
+        "and namespace is not null and name is not null "
+        "order by controller(username, user_agent) is not null, stage_time desc, name limit 1"
     ).fetchall()
     option = "" if str(lake) == "lake" else f" --lake {_shell(str(lake))}"
     if not deleted:
         return f"next: auditlens ask top{option}"
-    _, name, namespace = deleted[0]
+    name, namespace = deleted[0]
     return f"next: auditlens ask who-deleted {_shell('pod/' + name)} -n {_shell(namespace)}{option}"
 
 

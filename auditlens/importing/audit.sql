@@ -52,10 +52,11 @@ create or replace temp macro decided_by(stage, code, reason, message, decision, 
     when decision is null and contains(coalesce(message, ''), 'without impersonating a user') then 'impersonation'
     when starts_with(coalesce(message, ''), 'admission webhook') or contains(coalesce(message, ''), 'ValidatingAdmissionPolicy')
         or contains(coalesce(message, ''), 'failed calling webhook') then 'admission'
-    when subresource in ('proxy', 'exec', 'attach', 'portforward', 'log') and reason is null then 'backend'
+    when decision = 'allow' and subresource in ('proxy', 'exec', 'attach', 'portforward', 'log') and reason is null then 'backend'
     when code = 503 and starts_with(uri, '/apis/') and reason is null then 'aggregator'
     when code = 504 or reason in ('Timeout', 'ServerTimeout') then 'timeout'
-    when code = 403 then 'admission'
+    when code = 403 and decision = 'allow' then 'admission'
+    when code = 403 then null -- neither annotations nor a message: old events do not tell
     when code = 422 then 'validation'
     when code in (409, 410, 412) then 'storage'
     when code = 404 and reason = 'NotFound' then 'storage'

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _KEPT = "struct_pack(kept_import_id := import_id, kept_source := source, kept_line := line, kept_item := item)"
-_COLUMNS = tuple(dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "import_id", "source", "line", "item")))
+_COLUMNS = tuple(dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "time_source", "import_id", "source", "line", "item")))
 
 
 def find_repeats(
@@ -73,7 +73,7 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
     read = "select {c} from read_parquet({f}, hive_partitioning = true, hive_types = {{'cluster': varchar, 'date': date}})"
     mine = read.format(c=columns, f=_list([file]))
     window = (
-        f" where stage_time between '{file.min_time.isoformat()}' and '{file.max_time.isoformat()}' or stage_time is null"
+        f" where stage_time between '{file.min_time.isoformat()}' and '{file.max_time.isoformat()}' or stage_time is null or partial"
         if file.min_time and file.max_time
         else ""
     )
@@ -109,6 +109,8 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         """
     )
     # A cut copy of an event that is there whole, or cut later: what it still has must agree.
+    # Cut before its stage's time, an event has the time it was received in that place, which says nothing here.
+    own = "* replace (case when partial and time_source is distinct from 'event' then null else stage_time end as stage_time)"
     agree = " and ".join(f"(p.{c} is null or p.{c} = f.{c})" for c in IDENTITY if c != "cluster")
     known = " + ".join(f"({c} is not null)::int" for c in IDENTITY)
     con.execute(
@@ -116,7 +118,8 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         insert into repeat by name
         select distinct on (p.import_id, p.source, p.line, p.item)
             p.cluster, p.date, p.import_id, p.source, p.line, p.item, unnest(f.kept)
-        from (select *, {known} as known from met) p join (select *, {known} as known, {_KEPT} as kept from met) f
+        from (select *, {known} as known from (select {own} from met)) p
+        join (select *, {known} as known, {_KEPT} as kept from (select {own} from met)) f
             on p.cluster = f.cluster and (
                 p.audit_id = f.audit_id
                 or p.audit_id is null and coalesce(p.level = f.level, true) and p.source = f.source and p.line = f.line and p.source <> '{STDIN}'

@@ -22,8 +22,8 @@ from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.sources import SourceFile, find_sources
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
-from auditlens.lake import Lake, Staging
-from auditlens.lake.files import sha256_of
+from auditlens.lake import Lake
+from auditlens.lake.files import STAGING, sha256_of
 from auditlens.tables import DERIVED, PRIMARY, Imports
 
 T = TypeVar("T")
@@ -178,13 +178,13 @@ class _Run:
         source = Source(file.name, file.instance, import_id, self.cluster)
         return Read(source, SourceReport(file.name), file=file, file_sha256=digest, file_bytes=size, sha256=content)
 
-    def _connection(self, staging: Staging) -> duckdb.DuckDBPyConnection:
+    def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
-            self._con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+            # beside the lake, where there is room; DuckDB makes and removes it, and once used it cannot be another
+            spill = self.lake.path / STAGING / f"spill-{uuid.uuid4().hex[:8]}"
+            self._con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)})
             self._con.execute("set TimeZone = 'UTC'")
             prepare(self._con)
-        directory = str(staging.dir).replace("'", "''")
-        self._con.execute(f"set temp_directory = '{directory}'")
         return self._con
 
     def _import(self, reads: list[Read], known: _Known) -> list[SourceReport] | None:
@@ -193,7 +193,7 @@ class _Run:
             return []
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
-            writer = Writer(self._connection(staging), staging, batch_id, self.redactor)
+            writer = Writer(self._connection(), staging, batch_id, self.redactor)
             for read in reads:
                 self._read(read, writer)
                 if before := known.find(read.sha256):  # known only now: then it is alone in its batch

@@ -53,11 +53,13 @@ class Writer:
         batch, rejects = batches.merge(self._pending)
         self._pending, self._size = [], 0
         total = batch.lines.num_rows
+        before = len(self.files)
         numbers = transform.by_text(self.con, batch)
         lines, unread = transform.load(batch, numbers, read_event, self._redactor)
         written = self._write_events(lines)
         if written + len(unread) < total:  # optimism was wrong: some lines must be read exactly after all
-            numbers = transform.by_field(self.con, lines)
+            paths = [str(self._staging.root / Audit.NAME / f.path) for f in self.files[before:] if f.table == Audit.NAME]
+            numbers = transform.missing(self.con, lines, paths)
             lines, more = transform.load(batch, numbers, read_event, self._redactor, only=True)
             written += self._write_events(lines)
             unread += more

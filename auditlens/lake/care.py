@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from auditlens.errors import UsageError
 from auditlens.lake.files import STAGING, sha256_of
 from auditlens.lake.lake import Lake
-from auditlens.lake.rewrite import fold, rewrite_day
+from auditlens.lake.rewrite import merge, rewrite_day
 from auditlens.lake.snapshot import DataFile, Snapshot
 from auditlens.tables import TABLES, Imports, Rejects, Repeats
 
@@ -93,7 +93,7 @@ def compact(
         report.files_after += len(after)
         report.bytes_after += sum(f.size for f in after)
     for table in (Imports, Rejects):
-        fold(lake, table)
+        merge(lake, table)
     clean(lake)
     return report
 

@@ -56,7 +56,7 @@ def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | Non
     return written
 
 
-def fold(lake: Lake, table: type[Table], *, at_least: int = 2) -> bool:
+def merge(lake: Lake, table: type[Table], *, at_least: int = 2) -> bool:
     """Merge the files of an unpartitioned table into one; whether there was anything to do."""
     files = lake.snapshot().files(table.NAME)
     if len(files) < at_least:

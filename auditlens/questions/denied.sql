@@ -28,7 +28,8 @@ select
     namespace,
     name,
     request_uri,
-    coalesce(nullif(decision_reason, ''), status_message) as reason,
+    -- the authorizer's words where it refused; what came after it says why in the answer
+    case when decision = 'forbid' then coalesce(nullif(decision_reason, ''), status_message) else status_message end as reason,
     source_ips[len(source_ips)] as source_ip,
     client,
     audit_id,
