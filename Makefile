@@ -9,13 +9,17 @@ PYTEST := $(BIN)/python -m pytest
 INSTALL = $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench docs golden clean
+.PHONY: help demo dashboard test check slow bench docs golden clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.demo ## import sample-logs/ and answer who deleted a pod
 	@$(BIN)/auditlens demo
+
+dashboard: $(VENV)/.dashboard ## open the dashboard on the sample logs
+	@test -d build/demo-lake || $(BIN)/auditlens demo --lake build/demo-lake > /dev/null 2>&1
+	@$(BIN)/auditlens dashboard --lake build/demo-lake
 
 test: $(VENV)/.test ## the tests, on all cores, without those marked slow or browser
 	$(PYTEST) -n auto -m "not slow and not browser"
@@ -52,6 +56,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(INSTALL) -e .
 	@touch $@
 
+$(VENV)/.dashboard: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[dashboard]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(INSTALL) -e '.[test]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.dashboard

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import streamlit as st
-from parts import store
+from parts import login, show, store
 
 ICON = str(Path(__file__).with_name("icon.svg"))  # a file of ours: a named icon would be fetched from elsewhere
 
@@ -17,7 +17,9 @@ def main() -> None:
     """Route to a page; every page is a URL."""
     st.set_page_config(page_title="auditlens", page_icon=ICON, layout="wide")
     st.html(STYLE)
-    store.refresh()
+    inside = login.allowed()
+    if inside:
+        store.refresh()
     pages = {
         "See": [
             st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -35,10 +37,13 @@ def main() -> None:
         ],
         "Lake": [st.Page("views/ingest.py", title="Ingest", icon=":material/move_to_inbox:")],
     }
-    page = st.navigation(pages)
+    page = st.navigation(pages, position="sidebar" if inside else "hidden")
+    if not inside:
+        return
     with st.sidebar:
-        st.caption("auditlens · lake")
-        st.code(store.path(), language=None, wrap_lines=True)
+        st.caption(
+            f"auditlens · {show.literal(Path(store.path()).name, 40)}", help=f"The lake is {show.literal(store.path(), 500)}"
+        )
     try:
         page.run()
     except Exception:  # whatever it is, the reader gets a sentence and the server's log the rest

@@ -33,8 +33,7 @@ CLASS_SQL = """case when code is null then 'unknown' when code < 400 then 'succe
     when code = 429 then 'throttled' when code < 500 then 'rejected' else 'failed' end"""
 
 _VERBS = {  # what a request does to an object; a shape each, for those who cannot tell the colours
-    "create": "circle", "update": "square", "patch": "diamond", "delete": "cross", "deletecollection": "cross",
-    "exec": "triangle-right",
+    "create": "circle", "update": "square", "patch": "diamond", "delete": "cross", "exec": "triangle-right",
 }  # fmt: skip
 
 

@@ -94,8 +94,8 @@ def choice(label: str, options: Sequence[str], name: str, words: Callable[[str],
 
 def set_window(since: dt.datetime | None, until: dt.datetime | None) -> None:
     """Make a window the scope of every page; for callbacks."""
-    st.session_state["since"] = _exact(since)
-    st.session_state["until"] = _exact(until)
+    st.session_state["since"] = exact(since)
+    st.session_state["until"] = exact(until)
 
 
 def words() -> dict[str, str]:
@@ -108,7 +108,8 @@ def words() -> dict[str, str]:
     return out
 
 
-def _exact(when: dt.datetime | None) -> str:
+def exact(when: dt.datetime | None) -> str:
+    """A moment as the URL holds it."""
     return "" if when is None else when.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 

@@ -101,6 +101,7 @@ _WIDTHS = {
     "name": 150,
     "namespace": 95,
     "verb": 70,
+    "command": 190,
     "outcome": 90,
 }
 _IDS = ("code", "line", "item", "rule", "life")
@@ -253,6 +254,15 @@ def size(value: float | int | None) -> str:
         if abs(value) >= limit:
             return f"{value / limit:.1f} {unit}"
     return f"{value:,.0f} B"
+
+
+def ago(age: dt.timedelta) -> str:
+    """How long ago, for people."""
+    seconds = max(0, age.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def milliseconds(value: float | None) -> str:

@@ -25,7 +25,7 @@ def _up() -> None:
     seconds = charts.step(low, high)
     lanes = {"by": "objects", "namespace": None, "noise": False, "lanes": 30}
     for name, params in (
-        ("shape", {"step": seconds}), ("imports", {}), ("totals", {}), ("newcomers", {"baseline": low + (high - low) / 4}), ("talkers", {}),
+        ("shape", {"step": seconds}), ("import_sums", {}), ("totals", {}), ("newcomers", {"baseline": low + (high - low) / 4}), ("talkers", {}),
         ("changed", {}), ("namespaces", {}), ("lanes", lanes), ("objects", {}), ("deciders", {}), ("pace", {"step": seconds}), ("latency", {}),
     ):  # fmt: skip
         store.prepare(of, name, **now.params, **params)

@@ -1,5 +1,6 @@
 /* Records that could not be read, with their text. */
-select r.reason, r.source, r.line, r.item, r.byte_offset, r.text, r.cluster
-from rejects as r
-order by r.source, r.line
+select reason, source, line, item, byte_offset, text, cluster, import_id
+from rejects
+where $cluster is null or cluster = $cluster
+order by source, line
 limit 5000

@@ -8,7 +8,9 @@ select
     any_value(name) as name,
     any_value(resource) as resource,
     any_value(api_group) as api_group,
-    list_transform(regexp_extract_all(any_value(request_uri), '[?&]command=([^&]*)', 1), lambda c: url_decode(replace(c, '+', ' '))) as command,
+    array_to_string(
+        list_transform(regexp_extract_all(any_value(request_uri), '[?&]command=([^&]*)', 1), lambda c: url_decode(replace(c, '+', ' '))), ' '
+    ) as command,
     url_decode(regexp_extract(any_value(request_uri), '[?&]container=([^&]*)', 1)) as container,
     max(code) as code,
     max(latency_ms) filter (where stage <> 'RequestReceived') as session_ms,

@@ -152,7 +152,7 @@ def chart(frame: pl.DataFrame, now: scope.Scope) -> None:
         )
         points = alt.Chart(made).mark_tick(thickness=2, size=14).encode(
             charts.axis(low, high, now),  # type: ignore[arg-type]
-            alt.Y(f"{who}:N", title=None, sort=[*top, "others"], axis=alt.Axis(labelLimit=260)) if who else alt.Y(),
+            alt.Y(f"{who}:N", title=None, sort=[*top, "others"], axis=alt.Axis(labelLimit=330)) if who else alt.Y(),
             charts.colour(),
             tooltip=[alt.Tooltip("time_text:N", title="time"), "class:N", *([f"{who}:N"] if who else [])],
         )  # fmt: skip

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import polars as pl
 import streamlit as st
-from parts import scope, show, store
+from parts import charts, palette, scope, show, store
 
 from auditlens import AuditlensError, import_files
 from auditlens.lake.care import info
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 CLUSTER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-TABS = ("Imports", "Rejects", "Tables", "Upload")
+TABS = ("Imports", "Streams", "Rejects", "Gaps", "Tables", "Upload")
 
 
 def imports(now: scope.Scope) -> None:
     """Sums, then every import with its accounting."""
-    frame = store.figure("imports")
-    sums = {
-        c: int(frame[c].sum() or 0)
-        for c in ("bytes", "lines", "records", "rows", "duplicates", "rejects", "continuations", "blanks")
-    }
+    sums = store.figure("import_sums").row(0, named=True)
     cells = st.columns(6)
     for cell, (label, value, help) in zip(cells, (
-        ("Sources", show.number(frame.height), "Files and streams that were imported"),
+        ("Sources", show.number(sums["sources"]), "Files and pieces of streams that were imported"),
         ("Read", show.size(sums["bytes"]), "Decompressed"),
         ("Records", show.number(sums["records"]), "Entries, events and list items found in the lines"),
         ("Rows", show.number(sums["rows"]), "Rows of the primary tables: audit and klog"),
@@ -36,25 +34,129 @@ def imports(now: scope.Scope) -> None:
         ("Rejects", show.number(sums["rejects"]), "Records that could not be read; their text is kept"),
     ), strict=True):  # fmt: skip
         cell.metric(label, value, help=help)
+    if sums["errors"]:
+        st.warning(f"{sums['errors']:,} sources were not read to their end: see the column error.", icon=":material/warning:")
+    frame = store.figure("imports")
     whole = sums["records"] == sums["rows"] + sums["duplicates"] + sums["rejects"]
     st.caption(
         f"{':material/check_circle:' if whole else ':material/error:'} {sums['records']:,} records = {sums['rows']:,} rows + {sums['duplicates']:,} duplicates + "
         f"{sums['rejects']:,} rejects" + ("" if whole else ": these do not add up")
     )
     picked = show.table(
-        frame, now, "imports", columns=("source", "cluster", "imported_at", "bytes", "lines", "records", "rows", "derived", "duplicates", "rejects", "first_time", "last_time", "error"),
+        frame, now, "imports", columns=("source", "cluster", "imported_at", "bytes", "lines", "records", "rows", "derived", "duplicates", "rejects", "error", "first_time", "last_time"),
         about="Every import, newest first",
     )  # fmt: skip
     if picked:
         with st.container(border=True):
-            st.text(f"{picked['source']}".translate({}))
             fields = pl.DataFrame([{"field": k, "value": "" if v is None else str(v)} for k, v in picked.items()])
             st.dataframe(show.clean(fields), hide_index=True, height=300, key="import-fields", alt="The import's fields")
 
 
+def streams(now: scope.Scope) -> None:
+    """Sinks and followed files: how fast they come, and how far behind they are."""
+    frame = store.figure("streams")
+    if not frame.height:
+        show.nothing(
+            "Nothing streams into this lake.",
+            "auditlens serve takes the apiserver's webhook, auditlens import --follow reads a live file; their rates and lag are shown here.",
+        )
+        return
+    newest = frame.row(0, named=True)
+    cells = st.columns(4)
+    cells[0].metric(
+        "Streams", show.number(frame.height), help="Webhook sinks, and files that were imported in more than one piece"
+    )
+    cells[1].metric("Last commit", ago(newest["last_commit"]), help=f"{now.text(newest['last_commit'])}, of any stream")
+    cells[2].metric(
+        "Rate",
+        f"{show.number(newest['per_second'])} / s",
+        help="Records a second of the stream that committed last, over the minute before that",
+    )
+    cells[3].metric(
+        "Lag", show.milliseconds(newest["lag_s"] * 1000 if newest["lag_s"] is not None else None),
+        help="From the last event of that commit to when it could be read",
+    )  # fmt: skip
+    start = max(frame["first_commit"].min(), newest["last_commit"] - dt.timedelta(hours=1))  # type: ignore[type-var]
+    end = newest["last_commit"] + dt.timedelta(seconds=1)
+    seconds = max(1.0, charts.step(start, end, 90))
+    named = frame["stream"].head(7).to_list()
+    made = store.figure("lags", names=named, start=start, step=seconds)
+    if made.height > 1:
+        made = charts.plain_columns(charts.wall(made, now, "time"), "stream").with_columns(
+            pl.col("lag_s").clip(lower_bound=0.001)
+        )
+        for cell, (field, title, scale) in zip(
+            st.columns(2, gap="medium"),
+            (("per_second", "records a second", "linear"), ("lag_s", "lag in seconds", "log")),
+            strict=True,
+        ):
+            chart = alt.Chart(made).mark_line(strokeWidth=1.6, point=alt.OverlayMarkDef(size=16)).encode(
+                charts.axis(start, end, now), alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type=scale, nice=True), axis=alt.Axis(tickCount=4)),
+                alt.Color("stream:N", scale=alt.Scale(range=palette.series()), legend=alt.Legend(orient="top", title=None, labelLimit=220)),
+                tooltip=[alt.Tooltip("time_text:N", title="from"), "stream:N", alt.Tooltip(f"{field}:Q", format=",.3~f", title=title)],
+            )  # fmt: skip
+            with cell:
+                charts.draw(chart, f"stream-{field}", f"{title} by stream", 130, around=charts.LEGEND + 12)
+    st.caption("Each stream; the rate is of its last minute, the lag from the last event of a commit to when it could be read")
+    show.table(
+        frame, now, "streams", select=False, about="Streams, the latest first",
+        columns=("stream", "per_second", "lag_s", "median_lag_s", "p95_lag_s", "records", "commits", "duplicates", "rejects", "last_event", "last_commit", "error"),
+    )  # fmt: skip
+
+
+def ago(when: dt.datetime) -> str:
+    """How long ago something was."""
+    return show.ago(dt.datetime.now(dt.UTC) - when)
+
+
+def gaps(now: scope.Scope) -> None:
+    """Silences of the apiservers: each a stretch without any event."""
+    ends = charts.extent(now)
+    if not show.need_audit(now) or ends is None:
+        return
+    known = {"1 min": 60, "5 min": 300, "1 h": 3600}
+    least = str(
+        st.segmented_control(
+            "Without any event for", list(known), default="5 min", required=True, key="least", bind="query-params"
+        )
+    )
+    frame = store.figure("gaps", least=known[least], **now.params)
+    single = frame.filter(~pl.col("whole"))
+    if single["apiserver"].n_unique() < 2:
+        frame = single
+    frame = frame.drop("whole")
+    if not frame.height:
+        show.nothing(
+            f"No silence of {least} or more.",
+            "An apiserver's own leases and probes never rest: a silence is a gap in the log.",
+        )
+        return
+    st.caption(
+        "An apiserver's own leases and probes never rest: a silence is a gap in the log, or an apiserver that was down. "
+        "The file or stream names the apiserver; all stands for a whole cluster."
+    )
+    picked = show.table(
+        frame,
+        now,
+        "gaps",
+        columns=("apiserver", "cluster", "silent_from", "silent_until", "seconds"),
+        about="Silences, the longest first",
+    )
+    if picked:
+        around = dt.timedelta(seconds=min(max(picked["seconds"], 60), 3600))
+        show.link(
+            "timeline", "What happened around it", ":material/view_timeline:",
+            since=scope.exact(picked["silent_from"] - around), until=scope.exact(picked["silent_until"] + around),
+        )  # fmt: skip
+    else:
+        st.caption(":material/ads_click: Select a row to go to the time around it.")
+    with st.container(horizontal=True):
+        show.exports(frame, "gaps", "export-gaps")
+
+
 def rejects(now: scope.Scope) -> None:
     """What could not be read: grouped by reason, then each with its raw text."""
-    frame = store.figure("rejects")
+    frame = store.figure("rejects", cluster=now.cluster)
     if not frame.height:
         show.nothing("Nothing was rejected.", "Every record of every import became a row or was there already.")
         return
@@ -169,7 +271,7 @@ def told(report: pl.DataFrame | str, now: scope.Scope) -> None:
 
 def main() -> None:
     """Draw the page."""
-    now = scope.bar("Ingest", "What came in, what could not be read, and the way in")
+    now = scope.bar("Ingest", "What came in and how fast, what could not be read, and the way in")
     empty = not (store.exists() and any(f.rows for f in store.lake().snapshot().files("imports")))
     if empty:
         show.nothing("This lake is empty.", "Upload a log below, or run: auditlens import FILE… with the same lake.")
@@ -179,7 +281,9 @@ def main() -> None:
         "Ingest", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
     )
     with show.guard("this list"):
-        {"Imports": imports, "Rejects": rejects, "Tables": tables, "Upload": upload}[str(tab)](now)
+        {"Imports": imports, "Streams": streams, "Rejects": rejects, "Gaps": gaps, "Tables": tables, "Upload": upload}[str(tab)](
+            now
+        )
 
 
 main()

@@ -18,6 +18,7 @@ from auditlens.output import plain
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
+_FIELD_WIDTHS = {"path": 300, "old": 150, "new": 190, "by": 190}
 _FOLLOWED = 2000  # requests of one object that are followed unasked
 
 
@@ -134,7 +135,10 @@ def _brief(when: dt.datetime, now: scope.Scope) -> str:
 def requests_chart(frame: pl.DataFrame, total: int, now: scope.Scope) -> None:
     """Requests by user in time: the shape is the verb, the colour the outcome."""
     shown = frame.with_columns(
-        pl.when(pl.col("verb").is_in(["get", "list", "watch"])).then(pl.lit("read")).otherwise(pl.col("verb")).alias("did"),
+        pl.when(pl.col("verb").is_in(["get", "list", "watch"]))
+        .then(pl.lit("read"))
+        .otherwise(pl.col("verb").str.replace("collection", ""))
+        .alias("did"),
         pl.col("username").fill_null("nobody"),
     )
     top = shown["username"].value_counts(sort=True)["username"].head(9).to_list()
@@ -154,9 +158,9 @@ def requests_chart(frame: pl.DataFrame, total: int, now: scope.Scope) -> None:
         .mark_point(filled=True, size=70, opacity=0.85)
         .encode(
             charts.axis(low - margin, high + margin, now, grid=True),
-            alt.Y("user:N", title=None, axis=alt.Axis(labelLimit=240), sort=[*map(plain, top), "others"]),
+            alt.Y("user:N", title=None, axis=alt.Axis(labelLimit=330), sort=[*map(plain, top), "others"]),
             charts.colour(legend=True),
-            alt.Shape("did:N", scale=alt.Scale(domain=[*names[:5], "read"], range=[*shapes[:5], "triangle-down"]),
+            alt.Shape("did:N", scale=alt.Scale(domain=[*names[:4], "read"], range=[*shapes[:4], "triangle-down"]),
                       legend=charts.shapes()),
             tooltip=[alt.Tooltip("time_text:N", title="time"), "user:N", "verb:N", "subresource:N", "code:Q", "client:N", "audit_id:N"],
         )
@@ -250,7 +254,9 @@ def fields(rows: list[dict[str, Any]], now: scope.Scope, *, who: bool = False, k
     st.dataframe(
         show.clean(frame),
         hide_index=True,
-        column_config=show.configuration(frame, now),
+        column_config=show.configuration(
+            frame, now, {n: st.column_config.TextColumn(width=w) for n, w in _FIELD_WIDTHS.items() if n in frame}
+        ),
         key=f"fields{key}",
         height=show.tall(len(made)),
         placeholder="",
@@ -371,18 +377,26 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
     if not frame.height:
         show.nothing("The log names no owner and nothing it owns.", "Owners stand in response bodies of creates and changes.")
         return
+    indent = pl.lit(" ").repeat_by(pl.col("depth").clip(lower_bound=1) * 3 - 3).list.join("")  # spaces that charts keep
     made = charts.plain_columns(charts.wall(frame.with_columns(
-        pl.concat_str("resource", pl.lit("/"), "name").alias("thing")), now, "first_time", "last_time"), "thing", "resource")  # fmt: skip
+        pl.concat_str(indent, "resource", pl.lit("/"), "name").alias("thing")), now, "first_time", "last_time"), "thing", "resource")  # fmt: skip
     low, high = frame["first_time"].min(), frame["last_time"].max()
     assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
     margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
     chart = alt.Chart(made.head(40).rename({"first_time": "time"})).mark_bar(height=9, color=palette.accent(), minBandSize=3).encode(
         charts.axis(low - margin, high + margin, now, grid=True), alt.X2("last_time"),
         alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-        tooltip=["relation:N", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
+        tooltip=["relation:N", "depth:Q", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
     )  # fmt: skip
     charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, 40))
-    picked = show.table(frame, now, "family", about="Owner and owned objects")
+    st.caption("Owners first, then what it owns, and what that owns; a bar is from the first to the last answer that says so.")
+    picked = show.table(
+        frame,
+        now,
+        "family",
+        columns=("relation", "depth", "resource", "name", "first_time", "last_time", "requests"),
+        about="Owner and owned objects",
+    )
     if picked:
         found = kinds.find(str(picked["resource"]))
         plural = found[0].resource if found else str(picked["resource"])

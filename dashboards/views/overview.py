@@ -16,16 +16,15 @@ def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: 
     """The bar that comes first: where each apiserver's log has events, and what is known to be missing."""
     frame = shape.drop_nulls("time").group_by("instance", "time").agg(pl.col("events").sum()).sort("instance", "time")
     events, bodies, cut = (int(shape.filter(f)["events"].sum()) for f in (pl.lit(True), pl.col("bodies"), pl.col("cut")))
-    imports = store.figure("imports")
-    rejected, repeated = int(imports["rejects"].sum() or 0), int(imports["duplicates"].sum() or 0)
-    errors = imports["error"].drop_nulls().len()
+    imports = store.figure("import_sums").row(0, named=True)
+    rejected, repeated, errors = imports["rejects"], imports["duplicates"], imports["errors"]
     buckets = charts.buckets(low, high, seconds)
     empty = buckets - frame["time"].n_unique() if frame.height else buckets
     age = dt.datetime.now(dt.UTC) - high
     verdict = "complete as far as the log tells" if not (empty or rejected or errors) else "with holes"
     cells = st.columns([1.3, 1, 1, 1, 1.4])
     cells[0].metric("Log", f"{show.number(events)} events", help="Events in the range: every recorded stage of a request")
-    cells[1].metric("Last event", _ago(age), help=f"The last event of the range is of {now.text(high)}")
+    cells[1].metric("Last event", show.ago(age), help=f"The last event of the range is of {now.text(high)}")
     cells[2].metric(
         "Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest"
     )
@@ -88,14 +87,6 @@ def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.dat
         )
     )  # fmt: skip
     charts.draw(chart, "coverage", "Where the log has events, by apiserver; blank is a gap", 16 * min(len(names), 8))
-
-
-def _ago(age: dt.timedelta) -> str:
-    seconds = max(0, age.total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
 
 
 def answered(shape: pl.DataFrame) -> pl.DataFrame:

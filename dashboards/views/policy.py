@@ -42,6 +42,9 @@ def shipped() -> dict[str, str]:
 def editor() -> str:
     """The policy's text: pasted, loaded from a file, or one of ours."""
     known = shipped()
+    if "policy-text" not in st.session_state:
+        st.session_state["begin"] = "security" if "security" in known else ""
+        st.session_state["policy-text"] = known.get("security", "")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         start = st.selectbox(
             "Begin with",
@@ -56,8 +59,6 @@ def editor() -> str:
             "or a file", type=["yaml", "yml", "json"], key="policy-file", on_change=_given, width="stretch", max_upload_size=1
         )
         del start, given
-    if "policy-text" not in st.session_state:
-        st.session_state["policy-text"] = known.get("security", "")
     return st.text_area("Policy (audit.k8s.io/v1)", key="policy-text", height=560, max_chars=_MOST, help="Ctrl+Enter checks it")
 
 

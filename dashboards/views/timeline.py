@@ -51,7 +51,7 @@ def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.dateti
     """The lanes; the audit id of the mark that was clicked."""
     names, shapes = palette.verbs()
     made = shown.with_columns(
-        pl.when("session").then(pl.lit("exec")).otherwise("did").alias("did"),
+        pl.when("session").then(pl.lit("exec")).otherwise(pl.col("did").str.replace("collection", "")).alias("did"),
         pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
     ).select(
         "lane", "begin", "stage_time", "did", "verb", "subresource", "code", "class", "username", "client", "name", "audit_id", "session",
@@ -62,7 +62,7 @@ def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.dateti
     order = [plain(lane)[:120] for lane in order]
     did = [n for n in (*names, "read") if n in set(made["did"].to_list())]
     x = charts.axis(low, high, now, grid=True)
-    y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=250, grid=True))
+    y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True))
     tooltip = [
         alt.Tooltip("time_text:N", title="time"), "lane:N", "verb:N", "subresource:N", "code:Q", "username:N", "client:N", "name:N", "audit_id:N",
         alt.Tooltip("events:Q", title="events here", format=","),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from conftest import day, write
 from auditlens import ask, sql
 from auditlens.importing.run import import_files
 
-from .helpers import ARTEFACTS, HOSTILE, Tab, serve, stop
+from .helpers import ARTEFACTS, HOSTILE, ROOT, Tab, serve, stop
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -25,10 +26,11 @@ VIEWS = {
     "overview": "", "timeline": "timeline", "timeline-users": "timeline?by=users", "ask": "ask?question=who-deleted", "ask-top": "ask?question=top",
     "sql": "ask?with=SQL", "access": "access", "access-sessions": "access?tab=Sessions", "access-rights": "access?tab=Rights",
     "performance": "performance", "performance-load": "performance?tab=Lists and watches", "policy": "policy", "policy-simulate": "policy?tab=Simulate",
-    "policy-request": "policy?tab=One request", "ingest": "ingest", "ingest-upload": "ingest?tab=Upload",
+    "policy-request": "policy?tab=One request", "policy-coverage": "policy?tab=Coverage", "policy-recommend": "policy?tab=Recommend", "performance-slow": "performance?tab=Slow requests", "access-secrets": "access?tab=Secrets", "ingest": "ingest", "ingest-gaps": "ingest?tab=Gaps", "ingest-upload": "ingest?tab=Upload",
 }  # fmt: skip
 
-
+README = {"dashboard-overview": ("light", ""), "dashboard-why": ("dark", "{chained}&tab=Why")}
+IMAGES = ROOT / "docs" / "images"
 OBJECT_VIEWS = {f"object-{t.lower()}": t for t in ("Changes", "State", "Diff", "Fields", "Family", "Why")}
 
 
@@ -263,3 +265,19 @@ def test_pictures_of_every_page(painter: tuple[str, Tab], changed: dict[str, Any
         assert over <= 1, f"{name} overflows by {over} px at {width}"
         assert "This page failed" not in tab.words(), name
         assert not tab.page.locator('[data-testid="stAlertContentError"]').count(), name
+
+
+@pytest.mark.parametrize("name", README)
+def test_pictures_of_the_readme(chromium: Any, server: str, chained: str, name: str) -> None:
+    """What README.md shows; `GOLDEN=1 pytest tests/dashboard/test_browser.py -k readme` takes the pictures anew."""
+    theme, path = README[name]
+    context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme=theme, timezone_id="UTC")
+    tab = Tab(context.new_page(), server).open(path.format(chained=chained))
+    shown = tab.page.screenshot()
+    context.close()
+    target = IMAGES / f"{name}.png"
+    if os.environ.get("GOLDEN"):
+        IMAGES.mkdir(exist_ok=True)
+        target.write_bytes(shown)
+    assert target.stat().st_size < 200_000
+    assert f"docs/images/{name}.png" in (IMAGES.parents[1] / "README.md").read_text()

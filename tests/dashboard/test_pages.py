@@ -20,7 +20,7 @@ NAMES = ("", "timeline", "ask", "object", "event", "access", "performance", "pol
 TABS = (
     *(f"access?tab={t}" for t in ("Secrets", "Sessions", "Impersonation", "Rights", "Tokens", "Anonymous")),
     *(f"performance?tab={t}" for t in ("Slow requests", "Traces", "Flow control", "Lists and watches", "Conflicts")),
-    *(f"ingest?tab={t}" for t in ("Rejects", "Tables", "Upload")),
+    *(f"ingest?tab={t}" for t in ("Streams", "Rejects", "Gaps", "Tables", "Upload")),
     *(f"policy?tab={t}" for t in ("One request", "Simulate", "Coverage", "Recommend")),
     *(f"timeline?by={t}" for t in ("users", "nodes")),
     "ask?with=SQL",
@@ -178,6 +178,45 @@ def test_live_pages_follow_the_lake(page: Page, tmp_path: Path) -> None:
     assert metrics(app)["Log"] == "64 events"
 
 
+def test_a_lake_being_written_to_and_compacted(page: Page, tmp_path: Path) -> None:
+    from threading import Event, Thread
+
+    from auditlens import Lake
+    from auditlens.lake.care import compact
+
+    lake, over, failed = tmp_path / "lake", Event(), []
+    import_files([write(tmp_path / "0" / "audit.log", list(day(40)))], lake)
+
+    def writer() -> None:
+        try:
+            for n in range(1, 40):
+                if over.is_set():
+                    return
+                import_files([write(tmp_path / str(n) / "audit.log", list(day(20, first=1000 * n)))], lake)
+                if n % 3 == 0:
+                    compact(Lake(lake))
+        except Exception as e:
+            failed.append(e)
+
+    thread = Thread(target=writer)
+    thread.start()
+    try:
+        counts = [int(metrics(page(lake))["Log"].split()[0].replace(",", "")) for _ in range(4)]
+        for url in (
+            "timeline",
+            "access?tab=Secrets",
+            "performance",
+            "object?object=secrets/s-8&namespace=shop",
+            "ask?question=top",
+            "ingest",
+        ):
+            assert not page(lake, url).error, url
+    finally:
+        over.set()
+        thread.join()
+    assert not failed and counts == sorted(counts) and counts[-1] > 40
+
+
 def test_a_lake_with_only_apiserver_logs(page: Page, tmp_path: Path) -> None:
     log = (
         b'I1123 12:00:00.000001       1 controller.go:1] "Starting" name="<b>x</b>"\nE1123 12:00:01.000001       1 x.go:2] boom\n'
@@ -292,3 +331,93 @@ def test_an_upload_cannot_name_its_place(small_lake: Path) -> None:
 
 def test_event_helper_keeps_ids() -> None:
     assert event(3)["auditID"].endswith("3")
+
+
+def test_streams_show_rate_and_lag(page: Page, tmp_path: Path) -> None:
+    for n in range(3):  # a file that grows is read in pieces, as a followed one
+        import_files([write(tmp_path / "live" / "audit.log", list(day(40, first=100 * n)))], tmp_path / "lake")
+    app = page(tmp_path / "lake", "ingest?tab=Streams")
+    shown = frame(app)
+    assert (shown["commits"].tolist(), shown["records"].tolist()) == ([3], [120])
+    assert shown["lag_s"].notna().all() and shown["per_second"].notna().all()
+    assert metrics(app)["Streams"] == "1"
+
+
+def test_no_stream_is_said(page: Page, small_lake: Path) -> None:
+    assert "Nothing streams into this lake" in texts(page(small_lake, "ingest?tab=Streams"))
+
+
+def test_gaps_are_found(page: Page, tmp_path: Path) -> None:
+    early, late = list(day(40)), list(day(40))
+    for e in late:
+        e["auditID"] = "f" + e["auditID"][1:]
+        for field in ("requestReceivedTimestamp", "stageTimestamp"):
+            e[field] = e[field].replace("2026-11-23", "2026-11-25")
+    import_files([write(tmp_path / "audit.log", early + late)], tmp_path / "lake")
+    shown = frame(page(tmp_path / "lake", "ingest?tab=Gaps&least=1 h"))
+    assert shown["seconds"].max() > 86_400 and shown["seconds"].min() >= 3600
+    assert "Nothing" in texts(page(tmp_path / "lake", "ingest?tab=Streams"))
+
+
+def test_login_comes_before_everything(monkeypatch: pytest.MonkeyPatch, small_lake: Path) -> None:
+    monkeypatch.setenv("AUDITLENS_LAKE", str(small_lake))
+
+    def seen(**user: object) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        app.secrets["auth"] = {"redirect_uri": "http://localhost/oauth2callback", "cookie_secret": "x" * 32, "client_id": "c"}
+        app.secrets["auditlens"] = {"users": ["alice@example.com", "*@sec.example.com"]}
+        app.user = user
+        app.run()
+        assert not app.exception
+        return app
+
+    out = seen(is_logged_in=False)
+    assert [b.label for b in out.button] == ["Log in"] and not out.metric
+    assert seen(is_logged_in=True, email="Alice@example.com").metric
+    assert seen(is_logged_in=True, email="x@sec.example.com").metric
+    for refused in ({"email": "mallory@example.com"}, {"email": "alice@example.com", "email_verified": False}, {}):
+        app = seen(is_logged_in=True, **refused)
+        assert not app.metric and "not on the list" in texts(app)
+
+
+def test_secrets_that_cannot_be_read_let_nobody_in(monkeypatch: pytest.MonkeyPatch, small_lake: Path, tmp_path: Path) -> None:
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth\n")
+    monkeypatch.setenv("AUDITLENS_LAKE", str(small_lake))
+    import streamlit as st
+
+    before = st.get_option("secrets.files")
+    st.config.set_option("secrets.files", [str(tmp_path / ".streamlit" / "secrets.toml")])
+    try:
+        app = AppTest.from_file(str(APP), default_timeout=60).run()
+    finally:
+        st.config.set_option("secrets.files", before)
+    assert not app.metric and "nobody is let in" in texts(app)
+
+
+def test_a_very_busy_object_is_followed_when_asked(page: Page, tmp_path: Path) -> None:
+    events = [
+        event(n, verb="update", objectRef={"resource": "configmaps", "namespace": "shop", "name": "busy", "apiVersion": "v1"},
+              requestURI="/api/v1/namespaces/shop/configmaps/busy", responseStatus={"metadata": {}, "code": 200})
+        for n in range(2100)
+    ]  # fmt: skip
+    import_files([write(tmp_path / "audit.log", events)], tmp_path / "lake")
+    app = page(tmp_path / "lake", "object?object=configmaps/busy&namespace=shop")
+    assert metrics(app)["Changes"] == "2,100" and not app.dataframe
+    app.button(key="follow-all").click().run()
+    assert len(frame(app)) > 0 and not app.exception
+
+
+def test_the_family_reaches_owners_and_what_they_own(page: Page, capture_lake: Path) -> None:
+    found = sql(
+        capture_lake,
+        "select namespace, object_name, owner_name from audit where resource = 'pods' and verb = 'create' and code = 201 "
+        "and owner_kind = 'ReplicaSet' and username like '%replicaset-controller' order by stage_time limit 1",
+    )
+    namespace, pod, replicas = found.row(0)
+    app = page(capture_lake, f"object?object=pods/{pod}&namespace={namespace}&tab=Family")
+    shown = frame(app)
+    assert shown["name"][1] == replicas and set(shown["relation"]) == {"owner"}
+    assert shown["depth"].tolist() == [-2, -1] and shown["resource"].tolist() == ["Deployment", "ReplicaSet"]
+    app = page(capture_lake, f"object?object=deployments.apps/{shown['name'][0]}&namespace={namespace}&tab=Family")
+    assert {replicas, pod} <= set(frame(app)["name"]) and set(frame(app)["depth"]) == {1, 2}
