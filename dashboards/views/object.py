@@ -432,20 +432,20 @@ def picture(links: list[dict[str, Any]], now: scope.Scope) -> None:
     y = alt.Y("n:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0.35))
     base = alt.Chart(made).encode(y)
     box = base.mark_rect(cornerRadius=6, stroke=palette.accent(), fillOpacity=0.14, fill=palette.accent()).encode(
-        x=alt.value(0), x2=alt.value(330), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
+        x=alt.value(0), x2=alt.value(400), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
         tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "audit_id:N"],
     ).add_params(alt.selection_point(name="node", fields=["audit_id"], on="click", clear="dblclick"))  # fmt: skip
-    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=310).encode(
+    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=378).encode(
         x=alt.value(12), text="who:N"
     )
     did = (
         base.transform_calculate(line="datum.did + ' ' + datum.name")
-        .mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=310)
+        .mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=378)
         .encode(x=alt.value(12), text="line:N")
     )
-    rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=540).encode(x=alt.value(350), text="rule:N")
+    rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=520).encode(x=alt.value(418), text="rule:N")
     effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
-        align="left", baseline="top", dy=3, fontSize=11, limit=540, opacity=0.75).encode(x=alt.value(350), text="line:N")  # fmt: skip
+        align="left", baseline="top", dy=3, fontSize=11, limit=520, opacity=0.75).encode(x=alt.value(418), text="line:N")  # fmt: skip
     st.caption("From the root (top) to the effect. Click a box to see its event.")
     event = charts.draw(
         box + title + did + rule + effect,
