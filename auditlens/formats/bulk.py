@@ -1,6 +1,8 @@
 """Many klog entries at once: the common shapes of their text as Arrow arrays, without a Python object per entry.
 
-Common is one line, a header in klog's own widths, and a message that is free text or `"message" key="text" key=1`. Of all others only their numbers are returned; `entry.parse` reads those. What is read here reads the same there.
+Common is a header in klog's own widths and a message that is free text, of one line or several, or of one line
+`"message" key="text" key=1`. Of all others only their numbers are returned; `entry.parse` reads those. What is read here
+reads the same there.
 """
 
 from __future__ import annotations
@@ -77,8 +79,10 @@ def word_positions(data: bytes, word: bytes) -> list[int]:
     return found
 
 
-def read(data: bytes, starts: Ints, ends: Ints, odd: Ints, heads: Mapping[int, Ints] | None = None) -> Bulk:
-    """Read the entries data[starts[i]:ends[i]], in order and not overlapping, all UTF-8.
+def read(
+    data: bytes, starts: Ints, ends: Ints, odd: Ints, heads: Mapping[int, Ints] | None = None, several: Ints | None = None
+) -> Bulk:
+    """Read the entries data[starts[i]:ends[i]], in order and not overlapping, all UTF-8; those of mask `several` have more lines.
 
     Those of mask `odd` are left to `rest`, and those whose message begins with one of `heads`: first bytes as numbers, by
     how many they are.
@@ -90,6 +94,8 @@ def read(data: bytes, starts: Ints, ends: Ints, odd: Ints, heads: Mapping[int, I
     ok &= (close > 0) & (close + 1 < ends) & (buffer[close + 1] == _SPACE)
     start = close + 2
     quoted = buffer[start] == _QUOTE
+    if several is not None:
+        ok &= ~(several & quoted)
     words = _words(padded, 8)[np.where(ok, start, 0)]
     for size, found in (heads or {}).items():
         ok &= ~np.isin(words & np.uint64((1 << 8 * size) - 1), found)

@@ -117,6 +117,11 @@ class Traces:
     def __init__(self) -> None:
         self._open: dict[str, tuple[Block, object]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Whether no block waits for its END."""
+        return not self._open
+
     def feed(self, message: str, origin: object) -> Iterator[tuple[Block, object]]:
         """Blocks that end in this entry, each with the `origin` given with its first line."""
         lines = _joined(message)

@@ -62,6 +62,7 @@ class RowMaker:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._traces: dict[str, Traces] = {}  # by instance: blocks may be scattered over entries
+        self._doubtful: set[str] = set()  # instances with an open block of which a line may hold a credential
         self._clients: dict[tuple[str, int | None], Exchanges] = {}
 
     def rows(self, entry: Entry, size: int, origin: Origin, *, harmless: bool = False) -> Iterator[tuple[str, Row]]:
@@ -91,10 +92,15 @@ class RowMaker:
         if http is not None:
             yield "http", origin.shared | self._http(http)
         if kind == "trace":
-            traces = self._traces.setdefault(origin.shared["instance"], Traces())
+            instance = origin.shared["instance"]
+            traces = self._traces.setdefault(instance, Traces())
+            if not harmless:
+                self._doubtful.add(instance)
             for block, first in traces.feed(entry.message, origin):
                 assert isinstance(first, Origin)
-                yield from self._trace(block, first)
+                yield from self._trace(block, first, instance not in self._doubtful)
+            if traces.idle:
+                self._doubtful.discard(instance)
         elif debug:
             client = self._clients.setdefault((origin.shared["instance"], entry.pid), Exchanges())
             for exchange in client.feed(entry, origin):
@@ -102,10 +108,10 @@ class RowMaker:
 
     def close(self) -> Iterator[tuple[str, Row]]:
         """Rows of what was still open at the end of the source."""
-        for traces in self._traces.values():
+        for instance, traces in self._traces.items():
             for block, first in traces.close():
                 assert isinstance(first, Origin)
-                yield from self._trace(block, first)
+                yield from self._trace(block, first, instance not in self._doubtful)
         for (_, pid), client in self._clients.items():
             for exchange in client.close():
                 yield from self._exchange(exchange, pid)
@@ -114,7 +120,6 @@ class RowMaker:
         return [(k, clean(v, self._redactor)) for k, v in fields.items()]
 
     def _http(self, row: Row) -> Row:
-        agent = row.get("user_agent")
         for name in ("user_agent", "added_info", "status_stack"):
             if row.get(name):
                 row[name] = clean(row[name], self._redactor)
@@ -122,9 +127,14 @@ class RowMaker:
             row["uri"] = self._redactor.uri(row["uri"])
         if "more" in row:
             row["more"] = self._map(row["more"])
-        return row | {"client": client_of(agent)}
+        return row | {"client": client_of(row.get("user_agent"))}
 
-    def _trace(self, block: Block, origin: Origin) -> Iterator[tuple[str, Row]]:
+    def _trace(self, block: Block, origin: Origin, harmless: bool) -> Iterator[tuple[str, Row]]:
+        if not harmless:
+            block.fields = dict(self._map(block.fields))
+            block.name = block.name and clean(block.name, self._redactor)
+            for step in block.steps:
+                step.fields, step.name = dict(self._map(step.fields)), clean(step.name, self._redactor)
         fields = block.fields
         audit_id = fields.get("audit-id") or next((s.fields["audit-id"] for s in block.steps if "audit-id" in s.fields), None)
         start = None if block.start is None else round(block.start.timestamp() * 1_000_000)
@@ -136,13 +146,13 @@ class RowMaker:
         }  # fmt: skip
         yield "trace", shared | {
             "seq": 0, "depth": 0, "span": True, "step_ms": block.total_ms, "at_ms": 0.0 if block.name else None, "step_time": start,
-            "fields": self._map(fields) or None,
+            "fields": list(fields.items()) or None,
         }  # fmt: skip
         for seq, step in enumerate(block.steps, 1):
             yield "trace", shared | {
                 "seq": seq, "step": step.name, "span": step.span, "depth": step.depth, "step_ms": step.ms, "at_ms": step.at_ms,
                 "step_time": _step_time(start, step.clock_us, step.at_ms, block.total_ms, origin.zone if not block.zoned else 0),
-                "fields": self._map(step.fields) or None,
+                "fields": list(step.fields.items()) or None,
             }  # fmt: skip
 
     def _exchange(self, exchange: Exchange, pid: int | None) -> Iterator[tuple[str, Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,13 +114,12 @@ class LogParser:
         for part in parts:
             self.learn(part.data)
             suspect = _suspects(part)
-            found = bulk.read(part.data, part.starts, part.ends, part.several | suspect, EXACT)
+            found = bulk.read(part.data, part.starts, part.ends, suspect | _with_steps(part), EXACT, part.several)
             day[first + found.numbers], clock[first + found.numbers] = found.day, found.clock_us
             for n in found.rest.tolist():
                 text = part.data[part.starts[n] : part.ends[n]]
                 entry = parse(text)
-                # an escape could stand for any letter
-                rest.append((first + n, part, n, entry, not suspect[n] and b"\\" not in text))
+                rest.append((first + n, part, n, entry, not suspect[n] and not _LETTERS.search(text)))
                 day[first + n], clock[first + n] = entry.month * 100 + entry.day, entry.clock_us
                 if entry.time_us is not None:
                     known[first + n] = entry.time_us - (self._clock.zone if entry.form in _LOCAL else 0)
@@ -198,7 +198,19 @@ class LogParser:
         return Origin(moment, self._clock.zone, shared)
 
 
+# an escape that could stand for any letter; of the others _SUSPECT knows that they may be white space or quotes
+_LETTERS = re.compile(rb"\\[^nrt\"\\]")
+_SUSPECT = SUSPECT.pattern.replace(r"\s*", r"(?:\s|\\+[nrt])*")
 _SEVERITIES = np.frombuffer(b"EFIW", dtype=np.uint8)
+
+
+def _with_steps(entries: Entries) -> Any:
+    """Mask of the entries of several lines that hold a trace or parts of one."""
+    mask = entries.several.copy()
+    rows = np.flatnonzero(mask)
+    texts = bulk.slices(entries.data, entries.starts[rows], entries.ends[rows])
+    mask[rows] = pc.match_substring(texts, "Trace").to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _suspects(entries: Entries) -> Any:
@@ -208,4 +220,4 @@ def _suspects(entries: Entries) -> Any:
     offsets = np.append(entries.starts, entries.ends[-1]).astype(np.int64)
     texts = pa.LargeStringArray.from_buffers(len(entries.starts), pa.py_buffer(offsets), pa.py_buffer(entries.data))
     # RE2 goes through them once: three times as fast as looking for eight words
-    return pc.match_substring_regex(texts, SUSPECT.pattern).to_numpy(zero_copy_only=False)
+    return pc.match_substring_regex(texts, _SUSPECT).to_numpy(zero_copy_only=False)

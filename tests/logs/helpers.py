@@ -92,8 +92,8 @@ def exact_path() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         whole = bulk.read
 
-        def none(data: bytes, starts: Any, ends: Any, odd: Any, heads: Any = None) -> Any:
-            return whole(data, starts, ends, np.ones(len(starts), dtype=bool), heads)
+        def none(data: bytes, starts: Any, ends: Any, odd: Any, heads: Any = None, several: Any = None) -> Any:
+            return whole(data, starts, ends, np.ones(len(starts), dtype=bool), heads, several)
 
         patch.setattr(bulk, "read", none)
         patch.setattr(logchunks, "worth_it", lambda data: False)

@@ -79,6 +79,16 @@ def test_nothing_secret_reaches_the_lake(tmp_path: Path) -> None:
         b'I0803 10:00:04.000000       1 request.go:1] Request Body: {"kind":"Secret","data":{"p":"aHVudGVyMg=="}}\n'
         b'I0803 10:00:05.000000       1 httplog.go:132] "HTTP" verb="GET" URI="/x?%74oken=hunter2secret" latency="1ms" userAgent="a" '
         b'audit-ID="a" srcIP="192.0.2.1:1" resp=200\n'
+        b'I0803 10:00:06.000000       1 httplog.go:132] "HTTP" verb="GET" URI="/x" latency="1ms" userAgent="' + token + b' x" '
+        b'audit-ID="a" srcIP="192.0.2.1:1" resp=200\n'
+        b'I0803 10:00:07.000000       1 trace.go:236] Trace[9]: "Get '
+        + token
+        + b'" url:/x,user-agent:'
+        + token
+        + b" (03-Aug-2018 "
+        b"10:00:06.000) (total time: 1000ms):\n"
+        b'Trace[9]: ---"Write ' + token + b' failed" err:Bearer hunter2secret-0123456789 900ms (10:00:06.900)\n'
+        b"Trace[9]: [1s] [1s] END\n"
     )
     files = [write(tmp_path / f"{p.stem}.log", p.read_bytes()) for p in DATA.glob("kubectl-*.log")]
     imported(lake, write(tmp_path / "extra.log", extra), *files)
