@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["UNHANDLED", "Message", "kind_of", "messages", "openings"]
+__all__ = ["UNHANDLED", "Message", "kind_of", "messages", "openings", "unopened"]
 
 _META = re.compile(r"[\\.^$*+?{}\[\]|()]")
 UNHANDLED = "Unhandled Error"  # 1.31 and later: what was the message is `err`
@@ -67,6 +67,12 @@ def openings() -> tuple[str, ...]:
     """Texts with which every message that has a kind begins, or that stand behind its "Unhandled Error"; patterns
     that begin with no plain text are not among them."""
     return tuple(sorted({o for m in messages() for p in m.patterns if (o := _opening(p.pattern))} | {UNHANDLED}))
+
+
+@cache
+def unopened() -> str:
+    """One pattern, in RE2's syntax too, for the messages that begin with none of the openings."""
+    return "^(?:" + "|".join(p.pattern for m in messages() for p in m.patterns if not _opening(p.pattern)) + ")"
 
 
 def kind_of(message: str, fields: Mapping[str, str] | None = None) -> str | None:

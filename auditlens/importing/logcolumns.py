@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditlens.catalogue import UNHANDLED, kind_of, openings
+from auditlens.catalogue import UNHANDLED, kind_of, openings, unopened
 from auditlens.formats import bulk
 from auditlens.formats.durations import duration_ms
 from auditlens.importing.logrows import AUDIT_ID_KEYS, client_of
@@ -91,12 +91,14 @@ def _column(read: bulk.Bulk, rows: int, *keys: int | None) -> pa.Array | None:
 
 
 def kinds(read: bulk.Bulk, data: bytes, fields: pa.Array | None) -> pa.Array:
-    """The column kind: only entries that begin as a message of the catalogue does are looked at one by one."""
+    """The column kind: only entries that may be of the catalogue are looked at one by one."""
     at = read.start + read.quoted
     words = np.ndarray((len(data) + 1,), dtype="<u8", buffer=data + b"\0" * 8, strides=(1,))[at]
     maybe = (read.severity != 0x49) & ~read.http
     for size, heads in _HEADS.items():
         maybe |= np.isin(words & np.uint64((1 << 8 * size) - 1), heads)
+    left = np.flatnonzero(~maybe & ~read.http)
+    maybe[left] = pc.match_substring_regex(read.message.take(pa.array(left)), unopened()).to_numpy(zero_copy_only=False)
     maybe &= ~read.http
     found = np.where(read.http, 1, 0).astype(np.int32)
     names: dict[str | None, int] = {None: 0, "http": 1}

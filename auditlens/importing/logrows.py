@@ -77,7 +77,7 @@ class RowMaker:
         elif debug:
             kind, kept = "kubectl", None
             message = message.split(":")[0] if "Body:" in message[:16] else message
-        elif "Trace[" in message or message.startswith('Trace "'):
+        elif message.startswith(("Trace[", 'Trace "')) or "\nTrace[" in message:
             kind, kept = "trace", fields
         else:
             kind, kept = kind_of(message, fields), fields

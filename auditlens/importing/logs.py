@@ -209,7 +209,7 @@ def _with_steps(entries: Entries) -> Any:
     mask = entries.several.copy()
     rows = np.flatnonzero(mask)
     texts = bulk.slices(entries.data, entries.starts[rows], entries.ends[rows])
-    mask[rows] = pc.match_substring(texts, "Trace").to_numpy(zero_copy_only=False)
+    mask[rows] = pc.match_substring(texts, "Trace[").to_numpy(zero_copy_only=False)
     return mask
 
 

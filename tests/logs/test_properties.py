@@ -13,6 +13,9 @@ from .test_values import block, quoted
 _PIECES = [
     line + b"\n" for path in sorted((Path(__file__).parent / "data").glob("*.log")) for line in path.read_bytes().split(b"\n")
 ] + [
+    b"I0101 00:00:00.000000       1 healthz.go:311] etcd check failed: readyz\n", b"I0101 00:00:00.000000       1 a.go:1] failed to renew lease x\n",
+    b"I0101 00:00:00.000000       1 a.go:1] v1.x failed with: failing or missing response from y\n",
+    b"I0101 00:00:00.000000       1 a.go:1] mentions Trace[5]: inside\n", b'I0101 00:00:00.000000       1 a.go:1] "mentions" a="Trace[5]: x"\n',
     b"\n", b"   \n", b"\t\n", b"\ttext\n", b" >\n", b"[-]etcd failed: reason\n", b"[+]ping ok\n", b"goroutine 1 [running]:\n", b"{\n", b"}\n",
     b"Trace[5]: [1s] [1s] END\n", b"Trace[99]: \n", b'"a" [1ms] [1ms] END\n', b"\xff\xfe\n", b"I0101 00:00:00.000000       1 a.go:1] \n",
     b"I1301 99:99:99.999999       1 a.go:1] no such time\n", b'I0229 00:00:00.000000       1 a.go:1] "leap" a=1 a=2 b="x"\n',
@@ -56,8 +59,10 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 def _told(text: str) -> str:
-    """A multi-line value without the newline at its end, which blocks do not show."""
-    return text.removesuffix("\n") if "\n" in text else text
+    """A multi-line value without the newline at its end, which blocks do not show, and with its blank lines empty."""
+    if "\n" not in text:
+        return text
+    return "\n".join(line if line.strip() else "" for line in text.removesuffix("\n").split("\n"))
 
 
 @settings(max_examples=300, deadline=None)
