@@ -18,7 +18,6 @@ from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.redact import Redactor
 
-pytestmark = pytest.mark.slow
 
 
 def stored_text(lake: Path) -> bytes:
@@ -92,7 +91,7 @@ def secrets_in(log: bytes) -> tuple[set[bytes], set[bytes]]:
 def test_no_secret_and_no_token_of_a_whole_cluster_is_in_the_lake(tmp_path: Path) -> None:
     log = content(CAPTURES / "everything" / "audit.log.gz")
     values, tokens = secrets_in(log)
-    assert len(values) >= 3
+    assert len(values) >= 2
     assert len(tokens) >= 3
     everything = values | tokens | {v for t in tokens for v in t.split(b".")[1:]}
     imported(tmp_path / "lake", CAPTURES / "everything" / "audit.log.gz")

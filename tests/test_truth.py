@@ -16,7 +16,7 @@ from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.question import ask
 
-pytestmark = [needs_captures, pytest.mark.slow]
+pytestmark = needs_captures
 
 FULL = CAPTURES / "full"
 NAMES = {"carol": "carol@example.com"}  # clients by the name of their certificate

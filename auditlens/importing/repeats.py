@@ -6,6 +6,7 @@ of one apiserver cost nothing here and those of three apiservers little.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from auditlens.importing.sources import STDIN
@@ -15,8 +16,11 @@ from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
 if TYPE_CHECKING:
     import duckdb
 
+_DAY = dt.timedelta(days=1)
 _KEPT = "struct_pack(kept_import_id := import_id, kept_source := source, kept_line := line, kept_item := item)"
-_COLUMNS = tuple(dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "time_source", "import_id", "source", "line", "item")))
+_COLUMNS = tuple(
+    dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "time_source", "import_id", "source", "line", "item"))
+)
 
 
 def find_repeats(
@@ -35,12 +39,13 @@ def find_repeats(
         "null::bigint as kept_item from (" + Repeats.empty_select() + ")"
     )
     seen = snapshot.files(Audit.NAME)
+    # only events cut before their times: they are of about the time of what they came with
+    lows, highs = [f.min_time for f in mine if f.min_time], [f.max_time for f in mine if f.max_time]
+    about = (min(lows, default=None), max(highs, default=None))
+    around = (about[0] and about[0] - _DAY, about[1] and about[1] + _DAY)
     for file in mine:
-        low, high = file.min_time, file.max_time
-        if low is None:  # only events cut before their times: compare with the whole day they were given
-            others = [f for f in seen if f.cluster == file.cluster and f.date == file.date]
-        else:
-            others = [f for f in seen if f.cluster == file.cluster and f.overlaps(low, high)]
+        low, high = (file.min_time, file.max_time) if file.min_time else around
+        others = [f for f in seen if f.cluster == file.cluster and (low is None or f.overlaps(low, high))]
         _compare(con, file, others)
         seen.append(file)
     counted = con.execute(

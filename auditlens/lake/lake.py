@@ -44,7 +44,8 @@ class Lake:
         handle = self._open(table)
         if handle is None:
             return []
-        if not handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False):
+        dead = handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
+        if not any((self.path / table / path).exists() for path in dead):
             return []  # two commits less
         found: list[str] = handle.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
         return found
