@@ -19,7 +19,6 @@ from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact, info, retain, verify
 
-
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["auditlens.importing.run", "auditlens.lake.care", "auditlens.engine", "polars"])
 

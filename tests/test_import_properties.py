@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from auditlens.importing import run
 from auditlens.importing.chunks import ChunkReader
 
-
 EVENTS = list(day(24))
 PLAIN = [text(e) for e in EVENTS]
 ODD = [

@@ -15,7 +15,6 @@ from auditlens.lake import Lake, NewFile
 from auditlens.lake.care import compact
 from auditlens.tables import TABLES, Imports, Touch
 
-
 FORKS = multiprocessing.get_context("forkserver")
 
 

@@ -19,7 +19,6 @@ from auditlens.lake.care import compact
 from auditlens.redact import Redactor
 
 
-
 def stored_text(lake: Path) -> bytes:
     """Every string of every column of every Parquet file of the lake, committed or not, and all other files as they are."""
     found: list[str] = []

@@ -17,7 +17,6 @@ from conftest import write
 from auditlens.errors import UsageError
 from auditlens.importing.sources import SourceFile, Stream, decompression_errors, find_sources
 
-
 PACKERS = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress, "xz": lzma.compress, "": bytes}
 
 
