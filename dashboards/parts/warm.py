@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from parts import charts, store
+import polars as pl
+
+from parts import charts, store, swim
 from parts.scope import Scope
 
 
@@ -23,9 +26,16 @@ def _up() -> None:
         return
     of, (low, high) = store.lake().version(), ends
     seconds = charts.step(low, high)
-    lanes = {"by": "objects", "namespace": None, "noise": False, "lanes": 30}
+
+    def figure(name: str, **params: Any) -> pl.DataFrame:
+        return store.prepare(of, name, **now.params, **params)
+
     for name, params in (
         ("shape", {"step": seconds}), ("import_sums", {}), ("totals", {}), ("newcomers", {"baseline": low + (high - low) / 4}), ("talkers", {}),
-        ("changed", {}), ("namespaces", {}), ("lanes", lanes), ("objects", {}), ("deciders", {}), ("pace", {"step": seconds}), ("latency", {}),
+        ("changed", {}),
     ):  # fmt: skip
-        store.prepare(of, name, **now.params, **params)
+        figure(name, **params)
+    figure("namespaces")
+    swim.lanes(figure, (high - low).total_seconds(), swim.LANES, by="objects", namespace=None, noise=False)
+    for name, params in (("objects", {}), ("deciders", {}), ("pace", {"step": seconds}), ("latency", {})):
+        figure(name, **params)

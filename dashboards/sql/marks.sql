@@ -1,22 +1,9 @@
-/* The marks of some lanes. Unless $each, what falls into one lane, outcome and stretch of $step seconds is one mark; it leads
-   to the first of its events. Sessions are never put together. */
-select lane, session, class, did, events, last_time, unnest(e)
-from (
-    select
-        lane, session, {class} as class,
-        case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
-        case when session or $each then audit_id || line end as alone,
-        epoch_us(stage_time) // cast($step * 1000000 as bigint) as stretch,
-        count(*) as events,
-        max(stage_time) as last_time,
-        arg_min({
-            'stage_time': stage_time, 'received_time': received_time, 'verb': verb, 'subresource': subresource, 'code': code,
-            'username': username, 'client': client, 'api_group': api_group, 'resource': resource, 'namespace': namespace,
-            'name': coalesce(name, object_name), 'audit_id': audit_id, 'source': source, 'line': line
-        }, stage_time) as e
-    from ({marked})
-    where lane in (select unnest($names))
-    group by all
-)
-order by e.stage_time
-limit 20000
+/* Every event of some lanes. */
+select
+    lane, session, {class} as class,
+    case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
+    1 as events, stage_time as last_time, stage_time, received_time, verb, subresource, code, username, client, api_group, resource,
+    namespace, coalesce(name, object_name) as name, audit_id, source, line
+from ({marked})
+where lane in (select unnest($names))
+order by stage_time

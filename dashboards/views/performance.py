@@ -49,6 +49,9 @@ def rows(
     if picked and picked.get("audit_id"):
         with st.container(border=True):
             evidence.event(str(picked["audit_id"]), now, brief=True, key=f"perf-{name}-evidence")
+    elif picked:
+        which = {"user": picked["username"], "client": picked["client"], "resource": picked["resource"]}
+        show.link("ask", "The requests behind this row", ":material/list:", question="requests", **which)
     else:
         st.caption(f":material/ads_click: Select a row to see {what}.")
     with st.container(horizontal=True):
@@ -131,7 +134,7 @@ def main() -> None:
                  "No requests in this range.", "")  # fmt: skip
         elif tab == "Lists and watches":
             rows(now, "load", "By program; whole lists name no limit and no resource version: they read everything from the store", ("client", "username", "resource", "lists", "whole_lists", "watches", "gets", "list_p95_ms", "watch_seconds"),
-                 "No lists or watches in this range.", "", "its latest request")  # fmt: skip
+                 "No lists or watches in this range.", "", "its requests")  # fmt: skip
         else:
             rows(now, "conflicts", "Writes answered 409, by object: clients that race each other", ("resource", "namespace", "name", "verb", "outcome", "conflicts", "users", "clients", "last_time"),
                  "No conflicts in this range.", "", "the latest of them")  # fmt: skip

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, evidence, palette, scope, show, store
+from parts import charts, evidence, palette, scope, show, store, swim
 
 from auditlens.output import plain
 
 LANES = ("objects", "users", "nodes")
 EVERYWHERE = "all namespaces"
-_DRAWN = 4000  # marks a browser draws and still answers at once
+_ALONE = ("verb", "subresource", "code", "username", "client", "name")  # known of marks that are one event
 
 
 def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
@@ -24,27 +23,9 @@ def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
         by = st.segmented_control("Lanes", LANES, key="by", bind="query-params", default="objects", required=True)
         with st.container(width=260):
             namespace = scope.choice("Namespace", [EVERYWHERE, *namespaces], "namespace", plain)
-        many = st.number_input("Lanes at most", 5, 80, 30, step=5, key="lanes", bind="query-params", width=130)
+        many = st.number_input("Lanes at most", 5, 80, swim.LANES, step=5, key="lanes", bind="query-params", width=130)
         noise = st.toggle("Status, leases, events", key="noise", bind="query-params", help="What controllers write all the time")
     return str(by), None if namespace == EVERYWHERE else namespace, int(many), bool(noise)
-
-
-def marks(names: list[str], total: int, seconds: float, options: dict[str, Any], now: scope.Scope) -> pl.DataFrame:
-    """What is drawn of the lanes: every event, or where these are too many one mark for those that fall together."""
-    each = total <= _DRAWN
-    step = max(seconds / 120, 1e-6)
-    frame = store.figure("marks", names=names, each=each, step=step, **options, **now.params)
-    while frame.height > _DRAWN:
-        step *= 2
-        stretch = pl.col("stage_time").dt.epoch("us") // int(step * 1_000_000)
-        apart = pl.when("session").then("audit_id").alias("apart")
-        others = pl.all().exclude("lane", "class", "did", "session", "events", "last_time").first()
-        frame = frame.group_by("lane", "class", "did", "session", stretch.alias("stretch"), apart, maintain_order=True).agg(
-            pl.col("events").sum(), pl.col("last_time").max(), others
-        ).drop("stretch", "apart")  # fmt: skip
-        if step > seconds:
-            break
-    return frame
 
 
 def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
@@ -54,19 +35,23 @@ def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.dateti
         pl.when("session").then(pl.lit("exec")).otherwise(pl.col("did").str.replace("collection", "")).alias("did"),
         pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
     ).select(
-        "lane", "begin", "stage_time", "did", "verb", "subresource", "code", "class", "username", "client", "name", "audit_id", "session",
-        "events",
-    )  # fmt: skip
+        "lane", "begin", "stage_time", "did", "class", "audit_id", "session", "events", *(c for c in _ALONE if c in shown.columns)
+    )
     made = charts.wall(made.rename({"stage_time": "time"}), now, "time", "begin")
-    made = charts.plain_columns(made, "lane", "username", "client", "name", "audit_id", "subresource")
+    made = charts.plain_columns(
+        made, *(c for c in ("lane", "username", "client", "name", "audit_id", "subresource") if c in made.columns)
+    )
     order = [plain(lane)[:120] for lane in order]
     did = [n for n in (*names, "read") if n in set(made["did"].to_list())]
     x = charts.axis(low, high, now, grid=True)
     y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True))
-    tooltip = [
-        alt.Tooltip("time_text:N", title="time"), "lane:N", "verb:N", "subresource:N", "code:Q", "username:N", "client:N", "name:N", "audit_id:N",
-        alt.Tooltip("events:Q", title="events here", format=","),
-    ]  # fmt: skip
+    tooltip = [alt.Tooltip("time_text:N", title="time"), "lane:N", "did:N", alt.Tooltip("class:N", title="outcome")]
+    tooltip += (
+        [f"{c}:{'Q' if c == 'code' else 'N'}" for c in _ALONE]
+        if "verb" in made.columns
+        else [alt.Tooltip("events:Q", format=",")]
+    )
+    tooltip.append("audit_id:N")
     pick = alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick")
     brush = charts.brush()
     marks = alt.Chart(made).transform_filter("!datum.session").mark_point(filled=True, size=46, opacity=0.85).encode(
@@ -106,19 +91,17 @@ def main() -> None:
         return
     with show.guard("the timeline"):
         by, namespace, many, noise = controls(now)
-        options = {"by": by, "namespace": namespace, "noise": noise}
-        lanes = store.figure("lanes", lanes=many, **options, **now.params)
-        if not lanes.height:
+        seconds = (ends[1] - ends[0]).total_seconds()
+        frame, names, total = swim.lanes(store.figure, seconds, many, by=by, namespace=namespace, noise=noise, **now.params)
+        if not frame.height:
             show.nothing(
                 "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."
             )
             return
-        total, names = int(lanes["events"].sum()), lanes["lane"].to_list()
-        frame = marks(names, total, (ends[1] - ends[0]).total_seconds(), options, now)
         picked = draw(frame, names, now, *ends)
         with st.container(horizontal=True, vertical_alignment="center"):
             text = f"{total:,} events in {len(names)} lanes"
-            if total > _DRAWN:
+            if frame.height < total:
                 text += f", drawn as {frame.height:,} marks: what falls together is one; zoom in to see each"
             st.caption(
                 f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions"
