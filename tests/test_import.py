@@ -323,7 +323,7 @@ def test_an_empty_file_is_a_source_without_lines(tmp_path: Path) -> None:
 
 def test_a_folder_without_files_and_a_path_that_is_not_there_say_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for path, message in ((tmp_path / "empty", "holds no files"), (tmp_path / "nowhere.log", "no such file or directory")):
+    for path, message in ((tmp_path / "empty", "holds no log files"), (tmp_path / "nowhere.log", "no such file or directory")):
         with pytest.raises(UsageError, match=message):
             imported(tmp_path / "lake", path)
         done = auditlens("import", path, "--lake", tmp_path / "lake")
