@@ -237,10 +237,17 @@ class _Known:
 
         names = ["cluster", "sha256", "file_sha256", "bytes", "lines", "items", "records", "continuations", "blanks"]
         self._rows: dict[str, dict[str, Any]] = {}
-        for file in lake.snapshot().files(Imports.NAME):
-            for row in pq.read_table(file.file, columns=names).to_pylist():
-                if row["cluster"] == cluster:
-                    self._rows[row["sha256"]] = self._rows[row["file_sha256"]] = row
+        while True:
+            snapshot = lake.snapshot()
+            try:
+                rows = [row for f in snapshot.files(Imports.NAME) for row in pq.read_table(f.file, columns=names).to_pylist()]
+                break
+            except FileNotFoundError:
+                if lake.snapshot().versions == snapshot.versions:
+                    raise  # no compaction took it away
+        for row in rows:
+            if row["cluster"] == cluster:
+                self._rows[row["sha256"]] = self._rows[row["file_sha256"]] = row
 
     def find(self, *digests: str) -> dict[str, Any] | None:
         """The import of a file or content with one of these digests."""

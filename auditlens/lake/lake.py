@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from auditlens.errors import LakeError
 from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.snapshot import DataFile, Snapshot
-from auditlens.tables import TABLES, Imports, Table
+from auditlens.tables import TABLES, Imports, Repeats, Table
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _ATTEMPTS = 40  # a commit loses a race only to another commit; 40 lost in a row means something is wrong
+_STEADY = 3  # a snapshot during which nothing was committed is of one moment; under steady commits one that is safe will do
 
 
 class Lake:
@@ -40,14 +41,17 @@ class Lake:
         return set() if handle is None else set(_column(handle, "path"))
 
     def vacuum(self, table: str) -> list[str]:
-        """Delete the files that commits have removed from a table; returns their paths."""
+        """Delete the files that commits have removed from a table; returns their paths.
+
+        Delta's own vacuum writes two commits, which clash with those of imports going on; so it only names the files.
+        """
         handle = self._open(table)
         if handle is None:
             return []
-        dead = handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
-        if not any((self.path / table / path).exists() for path in dead):
-            return []  # two commits less
-        found: list[str] = handle.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+        dead: list[str] = handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
+        found = [path for path in dead if (self.path / table / path).exists()]
+        for path in found:
+            (self.path / table / path).unlink(missing_ok=True)
         return found
 
     def _open(self, table: str) -> DeltaTable | None:
@@ -133,22 +137,27 @@ class Lake:
     def snapshot(self) -> Snapshot:
         """What is committed now.
 
-        `imports` is read first: whatever it names has its other tables committed already.
+        The tables' logs are read one after the other. `imports` is first: whatever it names has its other tables committed
+        already. `repeats` is next: a compaction commits the tables without the repeats before it forgets their addresses.
         """
         version = self.version()
         if self._last is None or self._last[0] != version:
             for attempt in range(_ATTEMPTS):
                 try:
                     self._last = version, self._snapshot()
-                    break
                 except FileNotFoundError:  # `imports` was folded between reading its log and its files
                     if attempt == _ATTEMPTS - 1:
                         raise
+                    continue
+                before, version = version, self.version()
+                if version == before or attempt >= _STEADY:
+                    break
         assert self._last is not None
         return self._last[1]
 
     def _snapshot(self) -> Snapshot:
-        handles = {name: self._open(name) for name in (Imports.NAME, *(n for n in TABLES if n != Imports.NAME))}
+        first = (Imports.NAME, Repeats.NAME)
+        handles = {name: self._open(name) for name in (*first, *(n for n in TABLES if n not in first))}
         committed = {name: self._files(name, handle) for name, handle in handles.items()}
         versions = {name: handle.version() for name, handle in handles.items() if handle is not None}
         return Snapshot(versions, committed, *_finished(committed[Imports.NAME]))

@@ -72,7 +72,11 @@ def clean(frame: pl.DataFrame, *, cut: int | None = LONG) -> pl.DataFrame:
 def _nested(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(v, dict) and v.keys() == {"key", "value"} for v in value):
         return ", ".join(f"{v['key']}={v['value']}" for v in value)
-    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value, default=str, ensure_ascii=False)
+    return (
+        ", ".join(str(v) for v in value if v is not None)
+        if isinstance(value, list)
+        else json.dumps(value, default=str, ensure_ascii=False)
+    )
 
 
 def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -102,6 +106,10 @@ _WIDTHS = {
     "namespace": 95,
     "verb": 70,
     "command": 190,
+    "role": 110,
+    "subjects": 100,
+    "set_by": 190,
+    "path": 330,
     "outcome": 90,
 }
 _IDS = ("code", "line", "item", "rule", "life")

@@ -18,7 +18,8 @@ from auditlens.output import plain
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
-_FIELD_WIDTHS = {"path": 300, "old": 150, "new": 190, "by": 190}
+_FIELD_WIDTHS = {"path": 330, "old": 150, "new": 190, "by": 190}
+_DRAWN = 40  # bars of a family
 _FOLLOWED = 2000  # requests of one object that are followed unasked
 
 
@@ -377,19 +378,23 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
     if not frame.height:
         show.nothing("The log names no owner and nothing it owns.", "Owners stand in response bodies of creates and changes.")
         return
-    indent = pl.lit(" ").repeat_by(pl.col("depth").clip(lower_bound=1) * 3 - 3).list.join("")  # spaces that charts keep
+    indent = pl.when(pl.col("depth") > 1).then(pl.concat_str(
+        pl.lit("└"), pl.lit("─").repeat_by((pl.col("depth") - 2).clip(lower_bound=0)).list.join(""), pl.lit(" "))).otherwise(pl.lit(""))  # fmt: skip
     made = charts.plain_columns(charts.wall(frame.with_columns(
         pl.concat_str(indent, "resource", pl.lit("/"), "name").alias("thing")), now, "first_time", "last_time"), "thing", "resource")  # fmt: skip
     low, high = frame["first_time"].min(), frame["last_time"].max()
     assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
     margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
-    chart = alt.Chart(made.head(40).rename({"first_time": "time"})).mark_bar(height=9, color=palette.accent(), minBandSize=3).encode(
+    chart = alt.Chart(made.head(_DRAWN).rename({"first_time": "time"})).mark_bar(height=8, color=palette.accent(), stroke=palette.accent(), strokeWidth=2).encode(
         charts.axis(low - margin, high + margin, now, grid=True), alt.X2("last_time"),
         alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
         tooltip=["relation:N", "depth:Q", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
     )  # fmt: skip
-    charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, 40))
-    st.caption("Owners first, then what it owns, and what that owns; a bar is from the first to the last answer that says so.")
+    charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, _DRAWN))
+    st.caption(
+        "Owners first, then what it owns, and what that owns; a bar is from the first to the last answer that says so."
+        + (f" Drawn are the first {_DRAWN} of {frame.height:,}." if frame.height > _DRAWN else "")
+    )
     picked = show.table(
         frame,
         now,

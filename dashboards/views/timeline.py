@@ -59,8 +59,9 @@ def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.dateti
         alt.Shape("did:N", scale=alt.Scale(domain=did, range=[dict(zip(names, shapes, strict=True)).get(n, "triangle-down") for n in did]), legend=charts.shapes()),
         tooltip=tooltip,
     ).add_params(pick, brush)  # fmt: skip
-    sessions = alt.Chart(made).transform_filter("datum.session").mark_bar(height=9, minBandSize=3, cornerRadius=3).encode(
-        charts.axis(low, high, now, field="begin", grid=True), alt.X2("time"), y, charts.colour(), tooltip=tooltip,
+    sessions = alt.Chart(made).transform_filter("datum.session").mark_bar(height=8, strokeWidth=2).encode(
+        charts.axis(low, high, now, field="begin", grid=True), alt.X2("time"), y, charts.colour(),
+        alt.Stroke("class:N", scale=alt.Scale(domain=list(palette.WORDS), range=palette.colours()), legend=None), tooltip=tooltip,
     )  # fmt: skip
     name = f"lanes-{st.session_state.get('brushes', 0)}"
     event = charts.draw(
