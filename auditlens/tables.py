@@ -320,11 +320,12 @@ class Imports(Table):
     file_sha256: str | None = col("SHA-256 of the file as stored.")
     lines: int | None = col("Physical lines read.")
     items: int | None = col("Records that came out of list documents.")
-    records: int | None = col("Entries found: rows + duplicates + rejects.")
+    records: int | None = col("Entries found: rows + duplicates + rejects + dropped.")
     rows: dict[str, int] | None = col("Rows added to each primary table.")
     derived: dict[str, int] | None = col("Rows added to each derived table.")
     duplicates: int | None = col("Records the lake held already, or that stand twice in the source.")
     rejects: int | None = col("Records that could not be read.")
+    dropped: int | None = col("Events that the policy of `import --policy` would not have written; null is none.")
     continuations: int | None = col("Lines that belong to the entry or document before them.")
     blanks: int | None = col("Empty lines.")
     error: str | None = col("Why reading ended early: a damaged or unfinished compressed file.")
@@ -333,6 +334,7 @@ class Imports(Table):
     imported_at: dt.datetime | None = col("When it was committed.")
     version: str | None = col("auditlens version that wrote it.")
     redact_key_id: str | None = col("Id of the redaction key; null when redaction was off.")
+    policy: str | None = col("Digest of the policy of `import --policy`; null when nothing was left out.")
 
 
 class Repeats(Table):

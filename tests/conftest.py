@@ -126,7 +126,7 @@ def imported(lake: Path, *paths: Path | str, **options: Any) -> ImportReport:
     report = import_files(paths, lake, **options)
     for s in report.sources:
         assert s.lines == s.records - s.items + s.continuations + s.blanks, s
-        assert s.records == sum(s.rows.values()) + s.duplicates + s.rejects, s
+        assert s.records == sum(s.rows.values()) + s.duplicates + s.rejects + s.dropped, s
         assert min(s.lines, s.items, s.records, s.duplicates, s.rejects, s.continuations, s.blanks, *s.rows.values(), 0) == 0, s
     accounted(lake)
     return report
@@ -140,7 +140,7 @@ def accounted(lake: Path) -> None:
         lake,
         "select source, lines, items, records, rows, duplicates, rejects, continuations, blanks from imports "
         "where lines <> records - items + continuations + blanks "
-        "or records <> list_sum(map_values(rows)) + duplicates + rejects or list_min(map_values(rows)) < 0",
+        "or records <> list_sum(map_values(rows)) + duplicates + rejects + coalesce(dropped, 0) or list_min(map_values(rows)) < 0",
     )
     assert not wrong, wrong
     claimed, there = rows(lake, "select (select sum(rows['audit'])::bigint from imports), (select count(*) from audit)")[0]

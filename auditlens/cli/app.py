@@ -51,6 +51,9 @@ def import_(
     max_line: Annotated[
         str, typer.Option(help="Longest line read whole; a longer one keeps what stands before its bodies.")
     ] = "64MiB",
+    policy: Annotated[
+        str | None, typer.Option(help="Keep only what this audit policy would have written: a file or a preset.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when anything was rejected.")] = False,
     output: Annotated[str | None, typer.Option("--output", "-o", help="json: the counts as one object.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Keep reading what is written to the files, across rotation.")] = False,
@@ -59,8 +62,8 @@ def import_(
     from auditlens.cli import importing
 
     if follow:
-        return importing.follow(paths, lake, cluster, format, redact, redact_key)
-    return importing.run(paths, lake, cluster, format, redact, redact_key, max_line, strict, output)
+        return importing.follow(paths, lake, cluster, format, redact, redact_key, policy)
+    return importing.run(paths, lake, cluster, format, redact, redact_key, max_line, policy, strict, output)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

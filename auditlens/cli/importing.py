@@ -13,6 +13,7 @@ from auditlens.cli import say
 from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from auditlens.importing.batches import Filter
     from auditlens.importing.run import ImportReport
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
@@ -27,6 +28,7 @@ def run(
     redact: str,
     redact_key: Path | None,
     max_line: str,
+    policy: str | None,
     strict: bool,
     output: str | None,
 ) -> int:
@@ -44,7 +46,7 @@ def run(
     with _progress(total) as progress:
         report = import_files(
             paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key,
-            max_line=size(max_line), progress=progress,
+            max_line=size(max_line), keep=_filter(policy), progress=progress,
         )  # fmt: skip
     counts = report.total()
     for source in report.sources:
@@ -70,7 +72,9 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[(match[2] or "").lower()]
 
 
-def follow(paths: list[str], lake: Path, cluster: str | None, format: str, redact: str, redact_key: Path | None) -> int:
+def follow(
+    paths: list[str], lake: Path, cluster: str | None, format: str, redact: str, redact_key: Path | None, policy: str | None
+) -> int:
     """Follow the files until SIGINT or SIGTERM."""
     import signal
     import threading
@@ -81,11 +85,20 @@ def follow(paths: list[str], lake: Path, cluster: str | None, format: str, redac
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     run(
-        paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key, stop=stop,
+        paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key, keep=_filter(policy), stop=stop,
         report=lambda r: say(f"{r.source}: {r.lines:,} lines, {sum(r.rows.values()):,} rows, {r.duplicates:,} duplicates, {r.rejects:,} rejects"),
         say=say,
     )  # fmt: skip
     return ExitCode.OK
+
+
+def _filter(policy: str | None) -> Filter | None:
+    if policy is None:
+        return None
+    from auditlens.cli.policy import load_policy
+    from auditlens.policy import Filter
+
+    return Filter(load_policy(policy))
 
 
 def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:
@@ -97,7 +110,10 @@ def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:
         f"{counts['lines']:,} lines = {counts['records'] - counts['items']:,} records + {counts['continuations']:,} continuations "
         f"+ {counts['blanks']:,} blanks" + (f"; {counts['items']:,} more records from lists" if counts["items"] else "")
     )
-    print(f"{counts['records']:,} records = {rows:,} rows + {counts['duplicates']:,} duplicates + {counts['rejects']:,} rejects")
+    print(
+        f"{counts['records']:,} records = {rows:,} rows + {counts['duplicates']:,} duplicates + {counts['rejects']:,} rejects"
+        + (f" + {counts['dropped']:,} dropped by the policy" if counts["dropped"] else "")
+    )
     for line in summary(lake):
         print(line)
 

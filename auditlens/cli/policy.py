@@ -57,7 +57,7 @@ def explain(
     """Say which rule decides about a request, and why the earlier ones do not."""
     from auditlens.policy import explain as run
 
-    read = _load(policy, kubernetes_version)
+    read = load_policy(policy, kubernetes_version)
     for request in _requests(user, groups, verb, resource, namespace, name, uri, audit_id, lake):
         typer.echo(str(run(read, request)))
     return ExitCode.OK
@@ -109,9 +109,9 @@ def simulate(
     from auditlens.policy.report import size
 
     where = existing(lake)
-    other = _load(against, kubernetes_version) if against else None
+    other = load_policy(against, kubernetes_version) if against else None
     first, last = _window(where, since, until)
-    done = run(where, _load(policy, kubernetes_version), against=other, since=first, until=last, cluster=cluster, top=top)
+    done = run(where, load_policy(policy, kubernetes_version), against=other, since=first, until=last, cluster=cluster, top=top)
     frames = {"rules": done.rules, "contributors": done.contributors, "changes": done.changes}
     if show not in frames:
         raise UsageError(f"--show {show!r} is not one of {', '.join(frames)}")
@@ -145,7 +145,7 @@ def coverage(
     from auditlens.policy import coverage as run
     from auditlens.policy import coverage_frame
 
-    print_frame(coverage_frame(run(_load(policy, kubernetes_version), keep or ("all",))), output)
+    print_frame(coverage_frame(run(load_policy(policy, kubernetes_version), keep or ("all",))), output)
     return ExitCode.OK
 
 
@@ -168,7 +168,7 @@ def recommend(
     where = Lake(lake)
     first, last = _window(where, since, until)
     done = run(
-        where if where.exists() else None, keep or ("all",), budget=budget, base=_load(base, kubernetes_version) if base else None,
+        where if where.exists() else None, keep or ("all",), budget=budget, base=load_policy(base, kubernetes_version) if base else None,
         kubernetes_version=kubernetes_version, since=first, until=last, cluster=cluster,
     )  # fmt: skip
     typer.echo(done.text, nl=False)
@@ -193,7 +193,7 @@ def apply(
     from auditlens.policy import apply as run
     from auditlens.policy.report import size
 
-    done = run(_load(policy, kubernetes_version), inputs, out)
+    done = run(load_policy(policy, kubernetes_version), inputs, out)
     say(
         f"{done.records:,} records: {done.kept:,} kept as they are, {done.reduced:,} at a lower level, {done.dropped:,} dropped, "
         f"{done.rejects:,} unreadable and {done.others:,} of other logs left out; {size(done.bytes_in)} became {size(done.bytes_out)}"
@@ -220,7 +220,7 @@ def infer(
 
     where = existing(lake)
     first, last = _window(where, since, until)
-    other = _load(against, kubernetes_version) if against else None
+    other = load_policy(against, kubernetes_version) if against else None
     done = run(where, against=other, since=first, until=last, cluster=cluster)
     wanted = show or ("differences" if against else "policy")
     if wanted == "policy":
@@ -250,7 +250,8 @@ def _text(source: str) -> str:
         raise UsageError(f"{source}: {e.strerror}; a policy is a file, - or one of {', '.join(presets.names())}") from e
 
 
-def _load(source: str, version: str) -> Policy:
+def load_policy(source: str, version: str = _NEWEST) -> Policy:
+    """The policy of a file, a preset, or standard input (`-`)."""
     from auditlens.policy import load
 
     return load(_text(source), version, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,15 @@ class Piece:
     logs: LogRows | None = None
 
 
+class Filter(Protocol):
+    """What leaves events out or makes them smaller before they become rows: policy.filtering.Filter."""
+
+    digest: str  # the same for filters that do the same
+
+    def table(self, lines: pa.Table) -> pa.Table:
+        """What is left of a table of batch_schema()."""
+
+
 class SourceReader:
     """Reads one source into pieces and keeps its counts.
 
@@ -44,8 +53,11 @@ class SourceReader:
     """
 
     def __init__(
-        self, source: Source, *, format: str = "auto", redactor: Redactor | None = None, latest: float | None = None
-    ) -> None:
+        self, source: Source, *, format: str = "auto", redactor: Redactor | None = None, latest: float | None = None,
+        keep: Filter | None = None,
+    ) -> None:  # fmt: skip
+        self.dropped = 0  # events that `keep` left out
+        self._keep = keep
         self._source = source
         self._logs = redactor and LogParser(
             source=source.name, import_id=source.import_id, instance=source.instance,
@@ -66,6 +78,14 @@ class SourceReader:
 
     def pieces(self, chunks: Iterable[Chunk]) -> Iterator[Piece]:
         """The source's pieces in order."""
+        for piece in self._pieces(chunks):
+            if self._keep is not None and piece.lines.num_rows:
+                before = piece.lines.num_rows
+                piece.lines = self._keep.table(piece.lines)
+                self.dropped += before - piece.lines.num_rows
+            yield piece
+
+    def _pieces(self, chunks: Iterable[Chunk]) -> Iterator[Piece]:
         for chunk in chunks:
             plain = self._plain_piece(chunk) if self._auto and chunk.cut_from is None and self._reader.idle else None
             if plain is not None:

@@ -22,7 +22,7 @@ from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Imports, Klog, Rej
 
 @dataclass(slots=True)
 class SourceReport:
-    """What became of one source. records = rows + duplicates + rejects; lines = records - items + continuations + blanks."""
+    """What became of one source. records = rows + duplicates + rejects + dropped; lines = records - items + continuations + blanks."""
 
     source: str
     bytes: int = 0
@@ -33,6 +33,7 @@ class SourceReport:
     derived: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     rejects: int = 0
+    dropped: int = 0  # by a filter
     continuations: int = 0
     blanks: int = 0
     error: str | None = None  # why reading ended early
@@ -48,11 +49,12 @@ class Read:
     file_sha256: str = ""  # of the bytes as stored
     file_bytes: int = 0  # 0 for a pipe
     sha256: str = ""  # of the content; empty until known
+    policy: str | None = None  # digest of the filter it went through
 
     @property
     def transaction(self) -> tuple[str, int]:
         """What a lake holds once this content is in it: (application id, version)."""
-        return f"import:{self.source.cluster or ''}:{self.sha256}", 1
+        return f"import:{self.source.cluster or ''}:{self.sha256}" + (f":{self.policy}" if self.policy else ""), 1
 
 
 def commit_batch(
@@ -144,6 +146,7 @@ def _imports_row(read: Read, batch_id: str, first: int | None, last: int | None,
         "imported_at": dt.datetime.now(dt.UTC),
         "version": version("auditlens"),
         "redact_key_id": redactor.key_id or None,
+        "policy": read.policy,
     }
 
 

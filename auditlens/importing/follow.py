@@ -22,7 +22,7 @@ from pathlib import Path
 
 import duckdb
 
-from auditlens.importing.batches import SourceReader
+from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.sources import SourceFile
 from auditlens.importing.tail import BLOCK, Tail, fingerprint_of, opened, siblings
@@ -46,6 +46,7 @@ def follow(
     format: str = "auto",
     redact: bool = True,
     redact_key: str | Path | None = None,
+    keep: Filter | None = None,
     stop: threading.Event | None = None,
     poll: float = 0.25,
     wait: float = 1.0,
@@ -58,7 +59,7 @@ def follow(
         paths: files, directories or globs; what appears there later is followed as well, and so are the rotated files
             beside a followed one (lumberjack's and logrotate's names, compressed or not).
         lake: the lake, or its directory.
-        cluster, format, redact, redact_key: as for an import.
+        cluster, format, redact, redact_key, keep: as for an import.
         poll: seconds between looks at the files.
         wait: seconds for which new lines are collected before they are imported.
         report: called with what became of the lines of each import.
@@ -69,7 +70,7 @@ def follow(
     """
     redactor = Redactor.from_config(Path(redact_key) if redact_key else None) if redact else NO_REDACTION
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    with contextlib.closing(_Into(lake, cluster, format, redactor, report)) as into:
+    with contextlib.closing(_Into(lake, cluster, format, redactor, keep, report)) as into:
         _loop(_Follower([str(p) for p in paths], into, say), Folder(lake), stop or threading.Event(), poll, wait)
 
 
@@ -93,9 +94,16 @@ class _Into:
     """Where lines go: one import per slice of a file."""
 
     def __init__(
-        self, lake: Lake, cluster: str | None, format: str, redactor: Redactor, report: Callable[[SourceReport], None]
+        self,
+        lake: Lake,
+        cluster: str | None,
+        format: str,
+        redactor: Redactor,
+        keep: Filter | None,
+        report: Callable[[SourceReport], None],
     ) -> None:
         self.lake, self.cluster, self.format, self.redactor, self.report = lake, cluster, format, redactor, report
+        self.keep = keep
         self._spill = tempfile.TemporaryDirectory(
             prefix="auditlens-"
         )  # bodies in clear text: for the owner only, not in the lake
@@ -121,17 +129,17 @@ class _Into:
         digest = hashlib.sha256(chunk.data).hexdigest()
         import_id = hashlib.sha256(f"{self._app(tail.fingerprint)}:{start}:{end}".encode()).hexdigest()[:16]
         source = Source(tail.name, SourceFile(None, tail.name).instance, import_id, self.cluster)
-        read = Read(source, SourceReport(tail.name, bytes=size), sha256=digest)
+        read = Read(source, SourceReport(tail.name, bytes=size), sha256=digest, policy=self.keep.digest if self.keep else None)
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             writer = Writer(self.con, staging, batch_id, self.redactor)
-            reader = SourceReader(source, format=self.format, redactor=self.redactor)
+            reader = SourceReader(source, format=self.format, redactor=self.redactor, keep=self.keep)
             for piece in reader.pieces([chunk]):
                 writer.add(source, piece)
             writer.flush()
             counts, report = reader.counts, read.report
             report.lines, report.items, report.records = counts.lines, counts.items, counts.records
-            report.continuations, report.blanks = counts.continuations, counts.blanks
+            report.continuations, report.blanks, report.dropped = counts.continuations, counts.blanks, reader.dropped
             app = self._app(tail.fingerprint), end
             done = commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=app)
         if done:

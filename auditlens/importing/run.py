@@ -17,6 +17,7 @@ import duckdb
 
 from auditlens import redact as redaction
 from auditlens.errors import AuditlensError, UsageError
+from auditlens.importing.batches import Filter
 from auditlens.importing.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.sources import SourceFile, find_sources
@@ -45,7 +46,19 @@ class ImportReport:
     def total(self) -> dict[str, Any]:
         """The sums as one flat object: what `import -o json` prints."""
         out: dict[str, Any] = {"sources": len(self.sources)}
-        for name in ("bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "continuations", "blanks"):
+        for name in (
+            "bytes",
+            "lines",
+            "items",
+            "records",
+            "rows",
+            "derived",
+            "duplicates",
+            "rejects",
+            "dropped",
+            "continuations",
+            "blanks",
+        ):
             if name in ("rows", "derived"):
                 tables = PRIMARY if name == "rows" else DERIVED
                 out[name] = {t: sum(getattr(s, name).get(t, 0) for s in self.sources) for t in tables}
@@ -63,6 +76,7 @@ def import_files(
     redact: bool = True,
     redact_key: str | Path | None = None,
     max_line: int = MAX_LINE,
+    keep: Filter | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import files, directories, globs or `-` into a lake; what was imported before is reported as duplicates.
@@ -75,6 +89,7 @@ def import_files(
         redact: replace values of Secrets and tokens by keyed hashes.
         redact_key: file with the key; default: $AUDITLENS_REDACT_KEY, else one made in the user's config folder.
         max_line: longest line in bytes that is read whole; a longer one keeps its fields before the bodies.
+        keep: leaves events out or makes them smaller, such as policy.Filter(policy); what it dropped is counted.
         progress: called with the bytes read since the last call.
 
     Raises:
@@ -86,7 +101,9 @@ def import_files(
     started = time.monotonic()
     sources = find_sources(paths)
     redactor = redaction.Redactor.from_config(Path(redact_key) if redact_key else None) if redact else redaction.NO_REDACTION
-    run = _Run(lake if isinstance(lake, Lake) else Lake(lake), cluster, format, redactor, max_line, progress or (lambda n: None))
+    run = _Run(
+        lake if isinstance(lake, Lake) else Lake(lake), cluster, format, redactor, max_line, keep, progress or (lambda n: None)
+    )
     report = ImportReport()
     try:
         for group in _groups(sources):
@@ -131,6 +148,7 @@ class _Run:
         format: str,
         redactor: redaction.Redactor,
         max_line: int,
+        keep: Filter | None,
         progress: Progress,
     ) -> None:
         self.lake = lake
@@ -138,13 +156,15 @@ class _Run:
         self.format = format
         self.redactor = redactor
         self.max_line = max_line
+        self.keep = keep
+        self.policy = keep.digest if keep else None
         self.progress = progress
         self._con: duckdb.DuckDBPyConnection | None = None
 
     def group(self, files: list[SourceFile]) -> list[SourceReport]:
         """Import sources that share a commit; again without those that another process imported meanwhile."""
         while True:
-            known = _Known(self.lake, self.cluster)
+            known = _Known(self.lake, self.cluster, self.policy)
             reports: list[SourceReport] = []
             fresh: list[Read] = []
             twins: list[SourceFile] = []  # the same content again: imported before once the rest is in
@@ -174,9 +194,11 @@ class _Run:
                 for _ in chunks:
                     pass
                 content = chunks.sha256
-        import_id = hashlib.sha256(f"{self.cluster or ''}\0{content or digest}".encode()).hexdigest()[:16]
+        identity = f"{self.cluster or ''}\0{content or digest}" + (f"\0{self.policy}" if self.policy else "")
+        import_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
         source = Source(file.name, file.instance, import_id, self.cluster)
-        return Read(source, SourceReport(file.name), file=file, file_sha256=digest, file_bytes=size, sha256=content)
+        report = SourceReport(file.name)
+        return Read(source, report, file=file, file_sha256=digest, file_bytes=size, sha256=content, policy=self.policy)
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
@@ -209,7 +231,7 @@ class _Run:
         assert read.file is not None, "what is no file is not read here"
         path = read.file.path
         latest = path.stat().st_mtime if path is not None else None
-        reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest)
+        reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest, keep=self.keep)
         with read.file.open(limit=read.file_bytes or None) as stream:
             chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)
             before = 0
@@ -225,28 +247,33 @@ class _Run:
         report.bytes = chunks.bytes
         report.lines, report.items, report.records = counts.lines, counts.items, counts.records
         report.continuations, report.blanks = counts.continuations, counts.blanks
+        report.dropped = reader.dropped
         if chunks.error:
             report.error = chunks.error
+
+
+_SAME = ("bytes", "lines", "items", "records", "continuations", "blanks")  # in every import of the same content
 
 
 class _Known:
     """What the lake's `imports` says was imported before."""
 
-    def __init__(self, lake: Lake, cluster: str | None) -> None:
+    def __init__(self, lake: Lake, cluster: str | None, policy: str | None) -> None:
         import pyarrow.parquet as pq
 
-        names = ["cluster", "sha256", "file_sha256", "bytes", "lines", "items", "records", "continuations", "blanks"]
+        names = ["cluster", "policy", "sha256", "file_sha256", *_SAME, "dropped"]
+        schema = Imports.arrow_schema()  # files of older versions lack columns
         self._rows: dict[str, dict[str, Any]] = {}
         while True:
             snapshot = lake.snapshot()
             try:
-                rows = [row for f in snapshot.files(Imports.NAME) for row in pq.read_table(f.file, columns=names).to_pylist()]
+                tables = [pq.read_table(f.file, columns=names, schema=schema) for f in snapshot.files(Imports.NAME)]
                 break
             except FileNotFoundError:
                 if lake.snapshot().versions == snapshot.versions:
                     raise  # no compaction took it away
-        for row in rows:
-            if row["cluster"] == cluster:
+        for row in (row for table in tables for row in table.to_pylist()):
+            if (row["cluster"], row["policy"]) == (cluster, policy):
                 self._rows[row["sha256"]] = self._rows[row["file_sha256"]] = row
 
     def find(self, *digests: str) -> dict[str, Any] | None:
@@ -255,8 +282,8 @@ class _Known:
 
 
 def _imported_before(source: str, row: dict[str, Any]) -> SourceReport:
-    same = {n: row[n] for n in ("bytes", "lines", "items", "records", "continuations", "blanks")}
-    return SourceReport(source, **same, duplicates=row["records"])
+    dropped = row["dropped"] or 0
+    return SourceReport(source, **{n: row[n] for n in _SAME}, duplicates=row["records"] - dropped, dropped=dropped)
 
 
 def _ahead(items: Iterable[T]) -> Iterator[T]:

@@ -7,6 +7,7 @@ read; out come plain JSON lines of audit.k8s.io/v1, in the order they were read.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -82,12 +83,12 @@ def attributes(head: Mapping[str, Any]) -> Request:
 class Filter:
     """A policy as a function from a record to what is left of it, and from a batch of the import to what is left of that.
 
-    `import --policy` calls `table` on each piece it reads (importing.batches.Piece.lines) before the writer takes it; what
-    is missing afterwards was dropped by the policy, and is to be counted as such.
+    `import --policy` calls `table` on each piece it reads (importing.batches.Filter). `digest` tells policies apart.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.digest = hashlib.sha256(policy.model_dump_json().encode()).hexdigest()[:16]
         self._decide = lru_cache(maxsize=1 << 16)(lambda request: evaluate(policy, request))
 
     def record(self, record: Record) -> Record | Reject | None:

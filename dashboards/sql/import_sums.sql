@@ -7,5 +7,6 @@ select
     coalesce(sum(list_sum(map_values(rows))), 0)::bigint as rows,
     coalesce(sum(duplicates), 0)::bigint as duplicates,
     coalesce(sum(rejects), 0)::bigint as rejects,
+    coalesce(sum(dropped), 0)::bigint as dropped,
     count(error) as errors
 from imports

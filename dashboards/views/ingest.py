@@ -37,10 +37,12 @@ def imports(now: scope.Scope) -> None:
     if sums["errors"]:
         st.warning(f"{sums['errors']:,} sources were not read to their end: see the column error.", icon=":material/warning:")
     frame = store.figure("imports")
-    whole = sums["records"] == sums["rows"] + sums["duplicates"] + sums["rejects"]
+    whole = sums["records"] == sums["rows"] + sums["duplicates"] + sums["rejects"] + sums["dropped"]
     st.caption(
         f"{':material/check_circle:' if whole else ':material/error:'} {sums['records']:,} records = {sums['rows']:,} rows + {sums['duplicates']:,} duplicates + "
-        f"{sums['rejects']:,} rejects" + ("" if whole else ": these do not add up")
+        f"{sums['rejects']:,} rejects"
+        + (f" + {sums['dropped']:,} dropped by a policy" if sums["dropped"] else "")
+        + ("" if whole else ": these do not add up")
     )
     picked = show.table(
         frame, now, "imports", columns=("source", "cluster", "imported_at", "bytes", "lines", "records", "rows", "derived", "duplicates", "rejects", "error", "first_time", "last_time"),

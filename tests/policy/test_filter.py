@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import EVIDENCE, assert_same, imported, rows, tables
 
 from auditlens.policy import Filter, Policy, Rule, apply, evaluate, load
 from auditlens.policy.filtering import attributes
@@ -16,6 +17,7 @@ from auditlens.records import Record, Reject
 
 from .proof import CAPTURE, needs_captures
 
+SAMPLES = Path(__file__).resolve().parents[2] / "sample-logs" / "kubeadm"
 HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
 BODY = '{"kind":"Pod","metadata":{"name":"web","managedFields":[{"manager":"kubectl"}]},"cost":1.10,"big":12345678901234567890}'
 
@@ -165,3 +167,26 @@ def test_a_batch_of_the_import_is_filtered_like_the_log(tmp_path: Path) -> None:
     assert done["line"].to_pylist() == [1, 3]
     assert [json.loads(text)["level"] for text in done["text"].to_pylist()] == ["Metadata", "Metadata"]
     assert "requestObject" not in done["text"].to_pylist()[0]
+
+
+def test_an_import_through_a_policy_is_an_import_of_what_the_policy_leaves(tmp_path: Path) -> None:
+    policy = load(HEAD + "rules: [{level: None, verbs: [get]}, {level: Metadata, resources: [{group: apps}]}, {level: Request}]")
+    reduced, before = tmp_path / "reduced.log", tmp_path / "before"
+    applied = apply(policy, [SAMPLES], reduced)
+    imported(before, reduced)
+    (report,) = [imported(tmp_path / "lake", SAMPLES, keep=Filter(policy)).total()]
+    assert (report["records"], report["dropped"]) == (applied.records, applied.dropped)
+    assert_same(tables(tmp_path / "lake", without=EVIDENCE), tables(before, without=EVIDENCE), only=("audit", "touch"))
+
+
+def test_after_an_import_through_a_policy_the_whole_log_is_news(tmp_path: Path) -> None:
+    keep = Filter(load(HEAD + "rules: [{level: None, verbs: [get, list, watch]}, {level: Metadata}]"))
+    lake, whole = tmp_path / "lake", tmp_path / "whole"
+    first = imported(lake, SAMPLES, keep=keep).total()
+    assert first["dropped"] and first["rows"]["audit"] == first["records"] - first["dropped"] - first["rejects"]
+    again = imported(lake, SAMPLES, keep=keep).total()
+    assert (again["rows"]["audit"], again["dropped"]) == (0, first["dropped"])
+    imported(lake, SAMPLES)
+    imported(whole, SAMPLES)
+    assert_same(tables(lake, without=EVIDENCE), tables(whole, without=EVIDENCE), only=("audit", "touch"))
+    assert rows(lake, "select count(distinct policy), count(*) filter (policy is null) > 0 from imports") == [(1, True)]
