@@ -4,8 +4,8 @@
     python docs/generate.py --check    fail, naming the files, when something is stale
     python docs/generate.py --bench [bench/import.py …]    run benchmarks, keep what they print in docs/speed.md
 
-Generated are docs/tables.md and docs/questions.md, README.md's table of questions, and the output under each `$ ` line
-of its console blocks, which are run for it.
+Generated are docs/tables.md and docs/questions.md, README.md's tables of questions and of policies, and the output under
+each `$ ` line of its console blocks, which are run for it.
 """
 
 from __future__ import annotations
@@ -86,6 +86,13 @@ def question_table() -> str:
     found = sorted(declared().values(), key=lambda q: (order.get(q.group, len(order)), q.name))
     rows = [f"| {GROUPS.get(q.group, q.group)} | `{q.name}` | {_cell(q.title)} |" for q in found]
     return "\n".join(["| about | question | answers |", "|---|---|---|", *rows])
+
+
+def presets() -> str:
+    """README's table of the shipped policies, simulated over sample-logs/."""
+    from auditlens.policy.presets import sample_table
+
+    return sample_table().rstrip("\n")
 
 
 def speed() -> str:
@@ -182,6 +189,7 @@ def consoles(text: str) -> str:
 def generate() -> dict[Path, str]:
     """Every generated file as it should be."""
     readme = between(README.read_text(), "questions", question_table())
+    readme = between(readme, "presets", presets())
     readme = between(readme, "speed", speed())
     return {ROOT / "docs" / "tables.md": tables(), ROOT / "docs" / "questions.md": questions(), README: consoles(readme)}
 

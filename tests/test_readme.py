@@ -44,6 +44,7 @@ def test_the_generated_parts_are_fresh() -> None:
     assert (ROOT / "docs" / "tables.md").read_text() == generate.tables(), "make docs"
     assert (ROOT / "docs" / "questions.md").read_text() == generate.questions(), "make docs"
     assert generate.question_table() in README, "make docs"
+    assert generate.presets() in README, "make docs"
     assert generate.speed() in README, "make docs"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from auditlens.lake import Lake
-    from auditlens.policy import Policy, Request
+    from auditlens.policy import Answerable, Policy, Request
 
 policy_app = typer.Typer(
     help="Audit policies: explain, lint, convert, simulate, coverage, recommend, apply, infer.",
@@ -143,10 +143,32 @@ def coverage(
     """Say which questions a log written under the policy can answer, which not, and which rules would be needed."""
     from auditlens.cli.asking import show as print_frame
     from auditlens.policy import coverage as run
-    from auditlens.policy import coverage_frame
+    from auditlens.policy import coverage_brief, coverage_frame
 
-    print_frame(coverage_frame(run(load_policy(policy, kubernetes_version), keep or ("all",))), output)
+    answers = run(load_policy(policy, kubernetes_version), keep or ("all",))
+    if output not in (None, "table"):
+        print_frame(coverage_frame(answers), output)
+    elif len(answers) == 1:
+        _tell(answers[0])
+    else:
+        print_frame(coverage_brief(answers), output)
+        say(f"of which requests, and what rules would be needed: auditlens policy coverage {policy} QUESTION")
     return ExitCode.OK
+
+
+def _tell(answer: Answerable) -> None:
+    """One question in full."""
+    from auditlens.output import plain
+    from auditlens.policy import Policy, dump
+    from auditlens.policy.answerable import describe
+
+    typer.echo(f"{answer.wish.name}: {answer.grade}")
+    for head, chosen in (("withheld:", False), ("withheld, as it should be:", True)):
+        found = dict.fromkeys(describe(loss) for loss in answer.losses if loss.by_choice is chosen)
+        typer.echo("".join(f"{line}\n" for line in (head, *(f"  {plain(text)}" for text in found)) if found), nl=False)
+    if answer.rules:
+        typer.echo("rules that would answer it in full, to stand first:")
+        typer.echo(dump(Policy(rules=answer.rules)).partition("rules:\n")[2], nl=False)
 
 
 @policy_app.command()

@@ -15,7 +15,7 @@ from auditlens.policy.shadow import shadowing
 from auditlens.policy.sql import rule_sql, to_sql
 
 if TYPE_CHECKING:
-    from auditlens.policy.answerable import Answerable, coverage, coverage_frame
+    from auditlens.policy.answerable import Answerable, coverage, coverage_brief, coverage_frame
     from auditlens.policy.filtering import Applied, Filter, apply
     from auditlens.policy.inference import Inferred, infer
     from auditlens.policy.recommendation import Recommendation, recommend
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LATER = {
     "Answerable": "answerable",
     "coverage": "answerable",
+    "coverage_brief": "answerable",
     "coverage_frame": "answerable",
     "Applied": "filtering",
     "Filter": "filtering",
@@ -66,6 +67,7 @@ __all__ = [
     "as_text",
     "convert",
     "coverage",
+    "coverage_brief",
     "coverage_frame",
     "dump",
     "evaluate",

@@ -16,7 +16,7 @@ from auditlens.question import Logged
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Answerable", "coverage", "coverage_frame", "describe"]
+__all__ = ["Answerable", "coverage", "coverage_brief", "coverage_frame", "describe"]
 
 Grade = Literal["yes", "except", "partly", "no"]
 # What stands for the resources a need does not name.
@@ -61,6 +61,28 @@ def coverage_frame(answers: Sequence[Answerable]) -> pl.DataFrame:
         )
     columns = ("question", "answerable", "withheld", "by_choice", "rules_needed")
     return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))
+
+
+def coverage_brief(answers: Sequence[Answerable]) -> pl.DataFrame:
+    """One row per question that fits a terminal: question, answerable, withheld (by which rules), by_choice."""
+    import polars as pl
+
+    def brief(losses: Iterable[Loss]) -> str | None:
+        rules: dict[str, dict[str, None]] = {}
+        for loss in losses:
+            rules.setdefault(loss.why, {})["none" if loss.rule is None else str(loss.rule)] = None
+        return "; ".join(f"{why} (rule{'s' * (len(found) > 1)} {', '.join(found)})" for why, found in rules.items()) or None
+
+    rows = [
+        (
+            a.wish.name,
+            a.grade,
+            brief(loss for loss in a.losses if not loss.by_choice),
+            brief(loss for loss in a.losses if loss.by_choice),
+        )
+        for a in answers
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(("question", "answerable", "withheld", "by_choice"), pl.String), orient="row")
 
 
 def describe(loss: Loss) -> str:

@@ -98,8 +98,9 @@ def survey(
         where.append(f"cluster = {literal(cluster)}")
     condition = " and ".join(where)
     events, seconds, first, last = con.execute(
-        "select count(*), coalesce(epoch(max(stage_time)) - epoch(min(stage_time)), 0), min(stage_time)::varchar, "
-        f"max(stage_time)::varchar from audit where {condition}"
+        "select count(*), coalesce(epoch(max(stage_time)) - epoch(min(stage_time)), 0), strftime(min(stage_time), $second), "
+        f"strftime(max(stage_time), $second) from audit where {condition}",
+        {"second": "%Y-%m-%dT%H:%M:%SZ"},
     ).fetchall()[0]
     sampled = events > EXACT
     names = sorted({name for p in policies for r in p.rules for entry in r.resources for name in entry.resource_names})

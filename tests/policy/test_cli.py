@@ -54,6 +54,12 @@ def test_the_rest_runs(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert json.loads(capsys.readouterr().out)
     assert main(["policy", "coverage", "cost", "who-deleted", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["question"] == "who-deleted"
+    assert main(["policy", "coverage", "minimal", "dry-runs"]) == 0
+    assert "rules[4] takes create, update" in capsys.readouterr().out
+    assert main(["policy", "coverage", "cost", "denied", "evictions"]) == 0
+    assert "not logged (rules 0, 1" in capsys.readouterr().out
+    assert main(["import", f"{Path(lake).parent}/audit.log", "--lake", f"{lake}-less", "--policy", "cost"]) == 0
+    assert " dropped by the policy" in capsys.readouterr().out
     assert main(["policy", "recommend", "--lake", lake, "--keep", "denied"]) == 0
     assert capsys.readouterr().out.startswith("# Keeps answerable: denied;")
     assert main(["policy", "recommend", "--lake", lake, "--keep", "top", "--budget", "1B/day"]) == ExitCode.FINDINGS
