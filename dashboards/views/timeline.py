@@ -71,13 +71,9 @@ def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.dateti
         18 * len(order),
         around=charts.LEGEND + 26,
         many=True,
-        on_select="rerun",
+        on_select=lambda: charts.taken(name, now),
         selection_mode=["pick", "window"],
     )
-    window = event["selection"].get("window") or {}
-    if window:
-        charts.taken(name, now)
-        st.rerun()
     return (event["selection"].get("pick") or [{}])[0].get("audit_id")
 
 

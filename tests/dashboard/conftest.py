@@ -88,10 +88,10 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
 
 @pytest.fixture(scope="session")
 def capture_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The main run of the real captures; else the sample logs."""
+    """A run of the real captures, with the apiserver's own log; else the sample logs."""
     lake = tmp_path_factory.mktemp("capture") / "lake"
-    main = CAPTURES / "full" / "audit.log.gz"
-    import_files([main] if main.exists() else [ROOT / "sample-logs"], lake)
+    logs = [CAPTURES / "everything" / name for name in ("audit.log.gz", "apiserver.log.gz")]
+    import_files(logs if logs[0].exists() else [ROOT / "sample-logs"], lake)
     return lake
 
 
@@ -113,7 +113,7 @@ def chromium() -> Iterator[Any]:
     if binary is None:
         pytest.skip("there is no chromium here: apt-get install chromium")
     arguments = [
-        "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+        "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
     ]  # fmt: skip
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=binary, args=arguments)

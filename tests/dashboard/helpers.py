@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-# Streamlit is done when its script is and the page stays as it is; a click may take a moment to begin a run.
+# Streamlit is done when its script is and the page stays as it is.
 QUIET = """() => {
     const app = document.querySelector('[data-testid="stApp"]')
     if (window.watched !== app) {
@@ -92,6 +93,15 @@ QUIET = """() => {
         window.changed = performance.now()
     return performance.now() - window.changed > 250
 }"""
+# Counts the beginnings and ends of runs, so that an act is not over before it began.
+COUNT = """() => {
+    window.runs = 0
+    window.counter?.disconnect()
+    window.counter = new MutationObserver(() => window.runs++)
+    window.counter.observe(document.querySelector('[data-testid="stApp"]'),
+        {attributes: true, attributeFilter: ["data-test-script-state"]})
+}"""
+SAYS = """text => document.querySelector('[data-testid="stMain"]').innerText.includes(text)"""
 
 
 class Tab:
@@ -101,7 +111,7 @@ class Tab:
         self.page, self.url = page, url
         self.outside: list[str] = []
         page.on("request", lambda r: self.outside.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
 
     def open(self, path: str = "") -> Tab:
         """Go to a page and wait until it is drawn."""
@@ -110,13 +120,39 @@ class Tab:
         return self.settle()
 
     def settle(self) -> Tab:
-        """Wait until the script has run, and nothing on the page has changed for a quarter of a second."""
+        """Wait until the script has run, and nothing on the page changes for a quarter of a second from now."""
+        self.page.evaluate("window.changed = performance.now()")
         self.page.wait_for_function(QUIET, polling=50)
         return self
+
+    def act(self, do: Callable[[], Any]) -> Tab:
+        """Do what makes the script run again, and wait until that has run."""
+        self.page.evaluate(COUNT)
+        do()
+        self.page.wait_for_function("window.runs > 0", polling=50)
+        return self.settle()
+
+    def follow(self, link: str, to: str) -> Tab:
+        """Click a link in the main part, and wait for the page it leads to."""
+        self.page.get_by_test_id("stMain").get_by_role("link", name=link).first.click()
+        self.page.wait_for_url(f"**/{to}?**")
+        return self.settle()
+
+    def choose(self, label: str) -> Tab:
+        """Choose a tab of a page, or another of its segmented choices."""
+        return self.act(self.page.get_by_test_id("stMain").get_by_role("radio", name=label, exact=True).first.click)
 
     def words(self) -> str:
         """The text of the main part."""
         return str(self.page.inner_text('[data-testid="stMain"]'))
+
+    def says(self, text: str) -> Tab:
+        """Wait until the main part has a text."""
+        try:
+            self.page.wait_for_function(SAYS, arg=text, polling=50)
+        except Exception as e:
+            raise AssertionError(f"{text!r} is not on the page: {self.words()}") from e
+        return self
 
     def metric(self, label: str) -> str:
         """The figure under a label."""
@@ -127,10 +163,37 @@ class Tab:
         )
         return str(box.locator('[data-testid="stMetricValue"]').inner_text()).strip()
 
+    def cells(self, table: int) -> list[list[str]]:
+        """The rows of the n-th table that are drawn, in the words a screen reader gets."""
+        found = self.page.locator('[data-testid="stDataFrame"]').nth(table)
+        found.scroll_into_view_if_needed()
+        found.locator('[role="gridcell"]').first.wait_for(state="attached")
+        rows = found.locator('tbody [role="row"]').all()
+        return [row.locator('[role="gridcell"]').all_text_contents() for row in rows]
+
+    def chart(self, about: str) -> Any:
+        """The chart with this text for those who do not see it."""
+        found = self.page.get_by_label(about, exact=True).last
+        found.scroll_into_view_if_needed()
+        self.settle()
+        return found
+
+    def brush(self, about: str, begin: float = 0.4, end: float = 0.6) -> Tab:
+        """Drag across a chart, and wait until the window of the page is another."""
+        box = self.chart(about).bounding_box()
+        y = box["y"] + box["height"] / 2
+        before = self.page.url
+        self.page.mouse.move(box["x"] + box["width"] * begin, y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + box["width"] * (begin + end) / 2, y, steps=6)
+        self.page.mouse.move(box["x"] + box["width"] * end, y, steps=6)
+        self.page.mouse.up()
+        self.page.wait_for_url(lambda url: url != before and "since=" in url)
+        return self.settle()
+
     def row(self, table: int, n: int) -> Tab:
         """Select the n-th row of a table by its box."""
         found = self.page.locator('[data-testid="stDataFrame"]').nth(table)
         found.scroll_into_view_if_needed()
-        self.page.wait_for_timeout(400)
-        found.click(position={"x": 16, "y": 33 + 31 * n + 15})
-        return self.settle()
+        self.settle()
+        return self.act(lambda: found.click(position={"x": 16, "y": 33 + 31 * n + 15}))
