@@ -204,7 +204,8 @@ class Audit(Table):
     dry_run: bool | None = col(
         "The client asked for a server-side dry run: nothing was changed.",
         "case when e.verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then "
-        "case when contains(e.requestURI, 'dryRun=') then regexp_matches(e.requestURI, '[?&]dryRun=[^&]') else false end or coalesce(len(q.dryRun) > 0, false) else false end",
+        "case when contains(e.requestURI, 'dryRun=') then regexp_matches(e.requestURI, '[?&]dryRun=[^&]') else false end "
+        "or coalesce(len(q.dryRun), len(q.deleteOptions.dryRun), 0) > 0 else false end",
     )
     request_object: str | None = col("Request body, JSON text.", "r.request_object", wire="requestObject")
     response_object: str | None = col("Response body, JSON text.", "r.response_object", wire="responseObject")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import auditlens, event, imported, when, write
+from conftest import auditlens, event, imported, rows, when, write
 
 from auditlens import ask
 from auditlens.errors import QueryError, UsageError
@@ -250,3 +250,15 @@ def test_the_command_says_what_is_wrong_in_one_line(deletions: str) -> None:
         assert (done.returncode, done.stdout) == (code, b""), args
         assert why in done.stderr
         assert done.stderr.count(b"\n") == 1, done.stderr
+
+
+def test_an_eviction_asks_for_a_dry_run_inside_its_delete_options(tmp_path: Path) -> None:
+    pods = {"resource": "pods", "subresource": "eviction", "namespace": "shop", "name": "web", "apiVersion": "v1"}
+    bodies = ({"deleteOptions": {"dryRun": ["All"]}}, {"deleteOptions": {}}, {"deleteOptions": "odd"}, {"deleteOptions": None})
+    events = [
+        event(n, verb="create", objectRef=pods, requestURI="/api/v1/namespaces/shop/pods/web/eviction", requestObject=body)
+        for n, body in enumerate(bodies)
+    ]
+    lake = tmp_path / "lake"
+    imported(lake, write(tmp_path / "a.log", events))
+    assert rows(lake, "select dry_run from audit order by stage_time, line") == [(True,), (False,), (False,), (False,)]

@@ -386,6 +386,7 @@ def test_killed_at_random_points_the_same_command_finishes_the_job(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_very_many_random_points_the_same_command_finishes_the_job(
     tmp_path: Path, sources: tuple[list[Path], Tables]
 ) -> None:

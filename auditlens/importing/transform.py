@@ -53,7 +53,8 @@ _REQUIRED = ("auditID", "stage", "level", "verb", "requestURI", "stageTimestamp"
 
 _META = {"name": "VARCHAR", "namespace": "VARCHAR", "uid": "VARCHAR", "resourceVersion": "VARCHAR"}
 _OWNERS = [{"apiVersion": "VARCHAR", "kind": "VARCHAR", "name": "VARCHAR", "uid": "VARCHAR", "controller": "BOOLEAN"}]
-REQUEST_BODY = {"dryRun": ["VARCHAR"], "metadata": _META, "spec": {"replicas": "BIGINT"}}
+_DRY_RUN = {"dryRun": ["VARCHAR"]}  # DeleteOptions, and those inside an Eviction
+REQUEST_BODY = {**_DRY_RUN, "deleteOptions": _DRY_RUN, "metadata": _META, "spec": {"replicas": "BIGINT"}}
 RESPONSE_BODY = {
     "kind": "VARCHAR",
     "metadata": {**_META, "ownerReferences": _OWNERS},

@@ -9,6 +9,12 @@ level = "Metadata"
 verbs = ["create", "update", "patch", "delete"]
 stages = ["ResponseComplete"]
 
+[[logged]]
+level = "Request"
+verbs = ["delete"]
+stages = ["ResponseComplete"]
+why = "kubectl asks for a dry run of a deletion in the body"
+
 [params]
 since = ""
 until = ""

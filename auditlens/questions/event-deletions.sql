@@ -2,11 +2,18 @@
 title = "Who deleted Events: traces of what happened in the cluster"
 group = "access"
 show = ["time", "username", "verb", "namespace", "name", "count", "outcome", "client", "evidence"]
-needs = "ResponseComplete at Metadata for delete and deletecollection of events"
+needs = """ResponseComplete for delete of events at Request, where kubectl asks for a dry run; for deletecollection of them at
+RequestResponse, to know how many it removed"""
 
 [[logged]]
-level = "Metadata"
-verbs = ["delete", "deletecollection"]
+level = "Request"
+verbs = ["delete"]
+resources = [{group = "", resources = ["events"]}, {group = "events.k8s.io", resources = ["events"]}]
+stages = ["ResponseComplete"]
+
+[[logged]]
+level = "RequestResponse"
+verbs = ["deletecollection"]
 resources = [{group = "", resources = ["events"]}, {group = "events.k8s.io", resources = ["events"]}]
 stages = ["ResponseComplete"]
 

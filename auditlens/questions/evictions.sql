@@ -2,12 +2,18 @@
 title = "Evictions: by whom, blocked or done, and when the pod was gone"
 group = "objects"
 show = ["time", "username", "namespace", "name", "outcome", "gone", "client", "evidence"]
-needs = "ResponseComplete at Metadata for create of pods/eviction and delete of pods"
+needs = "ResponseComplete for create of pods/eviction at Request, where a dry run is asked for; for delete of pods at Metadata"
+
+[[logged]]
+level = "Request"
+verbs = ["create"]
+resources = [{group = "", resources = ["pods/eviction"]}]
+stages = ["ResponseComplete"]
 
 [[logged]]
 level = "Metadata"
-verbs = ["create", "delete"]
-resources = [{group = "", resources = ["pods", "pods/eviction"]}]
+verbs = ["delete"]
+resources = [{group = "", resources = ["pods"]}]
 stages = ["ResponseComplete"]
 
 [params]

@@ -7,6 +7,11 @@ needs = "ResponseComplete at Metadata for all requests; ResponseStarted for fail
 [[logged]]
 level = "Metadata"
 
+[[logged]]
+level = "Request"
+verbs = ["delete", "deletecollection"]
+why = "kubectl asks for a dry run of a deletion in the body"
+
 [params]
 since = ""
 until = ""
