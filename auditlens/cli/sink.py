@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def _need_extra() -> None:
     from importlib.util import find_spec
 
-    missing = [m for m in ("uvicorn", "starlette", "httptools", "prometheus_client", "cryptography") if find_spec(m) is None]
+    missing = [m for m in ("uvicorn", "httptools", "prometheus_client", "cryptography") if find_spec(m) is None]
     if missing:
         raise UsageError(f"the sink needs {', '.join(missing)}: pip install 'auditlens[sink]'")
 

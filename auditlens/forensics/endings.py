@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from typing import Any
 
 from auditlens.forensics.events import Event, collection, load
 from auditlens.forensics.replay import Life
 from auditlens.forensics.target import Target
-from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, body_at, group_of, owners
+from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, body_at, driver, group_of, owners
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 def by_owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -41,12 +45,32 @@ def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None
 
 
 def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
-    """Pod GC deletes pods of nodes that are gone, and finished pods above a number (pkg/controller/podgc)."""
+    """Pod GC deletes pods of nodes that are gone or out of service, and finished pods above a number (pkg/controller/podgc)."""
     name = (body_at(life, event.time).get("spec") or {}).get("nodeName")
     node = tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
     if node is not None and node.deleted is not None and node.deleted.received <= event.time:
         return Cause(node, node.deleted, f"{node.key} deleted", "pod-gc: pods of a node that is gone are deleted", CERTAIN)
-    return "pod GC deletes pods of lost nodes and too many finished ones; no deletion of the node is in the log (delete of nodes at Metadata)"
+    taint = tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else None
+    if node is not None and taint is not None:
+        return Cause(node, taint, f"{node.key} tainted {OUT_OF_SERVICE}", "pod-gc: pods of such a node are deleted", CERTAIN)
+    return (
+        "pod GC deletes pods of lost nodes and too many finished ones; no deletion of the node and no taint "
+        f"{OUT_OF_SERVICE} is in the log (delete of nodes at Metadata, patch of nodes at Request)"
+    )
+
+
+def tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> Event | None:
+    """The last request before an event that gave a node a taint that fits and that it did not have."""
+    found, had = None, set[tuple[str | None, str | None]]()
+    for r in node.revisions:
+        if r.event.received > before.time:
+            break
+        if r.object is not None:
+            taints = (r.object.get("spec") or {}).get("taints") or []
+            has = {(t.get("key"), t.get("effect")) for t in taints if isinstance(t, dict) and fits(t)}
+            found = r.event if has - had else found if has else None
+            had = has
+    return found
 
 
 def by_kubelet(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -59,17 +83,16 @@ def by_kubelet(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 
 def by_ttl(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """ttl-after-finished deletes Jobs their time after they end."""
-    seconds = (body_at(life, event.time).get("spec") or {}).get("ttlSecondsAfterFinished")
-    made = next((e for e in life.events if e.verb == "create" and e.ok), None)
-    if made is None:
-        return "who set ttlSecondsAfterFinished is not in the log; it takes create of jobs at Request"
-    return Cause(
-        life, made, f"{life.key} created with ttlSecondsAfterFinished {seconds}", "ttl: finished Jobs are deleted", CERTAIN
-    )
+    found = driver(life, event.time, paths=("spec.ttlSecondsAfterFinished",))
+    if found is None:
+        return "who set ttlSecondsAfterFinished is not in the log; it takes create, update and patch of jobs at Request"
+    sure = CERTAIN if found.known else LIKELY
+    return Cause(life, found.event, found.words, "ttl: finished Jobs are deleted after ttlSecondsAfterFinished", sure)
 
 
 def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """The scheduler deletes victims for a pod that it nominates to their node (pkg/scheduler/framework/preemption)."""
+    node = (body_at(life, event.time).get("spec") or {}).get("nodeName")
     found = load(
         tracer.con,
         """
@@ -78,17 +101,18 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
         where t.resource = 'pods' and t.subresource = 'status' and t.verb = 'patch' and t.via = 'ref' and t.code < 300
             and t.time between $time::timestamptz - interval 10 second and $time::timestamptz + interval 10 second
             and a.username = $user and contains(coalesce(a.request_object, ''), 'nominatedNodeName')
+            and try(json_extract_string(a.request_object, '$.status.nominatedNodeName')) = $node
         """,
-        {"time": event.time, "user": event.username},
+        {"time": event.time, "user": event.username, "node": node},
     )
-    for e in found:
+    for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
         if e.key == life.key:
             continue
         pod = tracer.life(Target("", ("pods",), e.key.name, e.key.namespace, e.key.cluster), event.time)
         made = next((m for m in pod.events if m.verb == "create" and m.subresource is None), None) if pod else None
         if pod is not None and made is not None:
             return Cause(pod, made, f"{pod.key} created", "preemption: a pod of higher priority took its place", LIKELY)
-    return "for which pod it was preempted is not in the log; it takes patch of pods/status at Request"
+    return "for which pod it was preempted is not in the log; it takes patch of pods/status at Request, and the pod's node"
 
 
 def ending(tracer: Tracer, life: Life, before: Event | None = None) -> Cause | None:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from auditlens.forensics import endings
-from auditlens.forensics.changes import changes
 from auditlens.forensics.events import Event
 from auditlens.forensics.replay import Life
 from auditlens.forensics.target import Target
-from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Driven, Tracer, body_at, driver, group_of, owners, under
+from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Driven, Tracer, body_at, driver, group_of, owners
 
 Rule = Callable[[Tracer, Life, Event], "Cause | str | None"]
 
@@ -233,15 +232,7 @@ def tainted(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     node = _node(tracer, life, event)
     if isinstance(node, str):
         return node
-    before: dict[str, Any] = {}
-    found = None
-    for r in node.revisions:
-        if r.event.received <= event.time and r.object is not None:
-            hits = [c for c in under(changes(before, r.object), ("spec.taints",)) if c.op != "removed"]
-            effects = [t.get("effect") for t in (r.object.get("spec") or {}).get("taints") or []]
-            if hits and "NoExecute" in effects:
-                found = r.event
-            before = r.object
+    found = endings.tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
     if found is None:
         return f"no NoExecute taint of {node.key} is in the log; it takes patch of nodes at Request"
     return Cause(node, found, f"{node.key} tainted NoExecute", "taint: pods that do not tolerate it are deleted", CERTAIN)

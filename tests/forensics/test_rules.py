@@ -1,0 +1,163 @@
+"""Rules that no capture holds: each with what makes it fire, and with a near miss after which nobody may be named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from auditlens.forensics.why import Chain, why
+from auditlens.lake import Lake
+
+CONTROLLERS = "system:serviceaccount:kube-system:"
+GROUPS = {"jobs": "batch", "cronjobs": "batch"}
+KINDS = {"pods": "Pod", "nodes": "Node", "jobs": "Job", "cronjobs": "CronJob"}
+
+
+class Log:
+    """Requests a second apart; `a controller` is its short name with a star in front."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.version = 100
+
+    def __call__(self, user: str, verb: str, object: str, body: dict[str, Any] | None = None, *, request: Any = None) -> str:
+        """One request about `resource/name` or `resource/name/subresource`; returns its audit id."""
+        resource, name, *sub = object.split("/")
+        group, namespace = GROUPS.get(resource, ""), None if resource == "nodes" else "shop"
+        self.version += 1
+        n = len(self.lines)
+        at = f"2026-11-23T10:{n // 60:02}:{n % 60:02}.000000Z"
+        api = {"apiVersion": f"{group}/v1" if group else "v1", "kind": KINDS[resource]}
+        meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(self.version)} | (
+            {"namespace": namespace} if namespace else {}
+        )
+        made = body and {**api, **body, "metadata": {**meta, **body.get("metadata", {})}}
+        ref = {"resource": resource, "name": name, "apiVersion": "v1", "apiGroup": group, "namespace": namespace or "",
+               "subresource": "".join(sub)}  # fmt: skip
+        event = {
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "RequestResponse", "auditID": f"id-{n}",
+            "stage": "ResponseComplete", "requestURI": f"/x/{object}", "verb": verb,
+            "user": {"username": (CONTROLLERS if user != "*scheduler" else "system:kube-") + user[1:] if user[0] == "*" else user},
+            "sourceIPs": ["192.0.2.1"], "userAgent": "kubectl/v1.36.0", "objectRef": {k: v for k, v in ref.items() if v},
+            "responseStatus": {"metadata": {}, "code": 201 if verb == "create" else 200},
+            "requestObject": request if request is not None else made, "responseObject": made,
+            "requestReceivedTimestamp": at, "stageTimestamp": at, "annotations": {"authorization.k8s.io/decision": "allow"},
+        }  # fmt: skip
+        self.lines.append(json.dumps({k: v for k, v in event.items() if v is not None}).encode() + b"\n")
+        return f"id-{n}"
+
+
+def told(chain: Chain) -> list[tuple[str | None, str, str]]:
+    return [(x.event.username, x.event.audit_id, x.rule.partition(":")[0]) for x in chain.links]
+
+
+def root(chain: Chain) -> tuple[str | None, str] | None:
+    return (chain.root.event.username, chain.root.event.audit_id) if chain.root else None
+
+
+def pod(node: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"spec": {"nodeName": node} if node else {}, "status": {}, **more}
+
+
+def taints(*effects: str) -> dict[str, Any]:
+    return {"spec": {"taints": [{"key": e.partition("=")[0], "effect": e.partition("=")[2]} for e in effects]}}
+
+
+def test_a_noexecute_taint_deletes_pods(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/web", pod("n1"))
+    log("*kube-admin", "create", "nodes/n1", taints())
+    id = log("bob", "patch", "nodes/n1", taints("gone=NoExecute"))
+    log("zoe", "patch", "nodes/n1", taints("gone=NoExecute", "busy=NoSchedule"))
+    log("zoe", "patch", "nodes/n1", taints("gone=NoExecute"))
+    log("*taint-eviction-controller", "delete", "pods/web", pod("n1"))
+    assert root(why(make_lake(log.lines), "pod/web", namespace="shop", event="delete")) == ("bob", id)
+
+
+def test_without_such_a_taint_nobody_is_named(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/web", pod("n1"))
+    log("ann", "create", "nodes/n1", taints())
+    log("ann", "create", "nodes/n2", taints("gone=NoExecute"))
+    log("zoe", "patch", "nodes/n1", taints("busy=NoSchedule"))
+    log("*taint-eviction-controller", "delete", "pods/web", pod("n1"))
+    chain = why(make_lake(log.lines), "pod/web", namespace="shop", event="delete")
+    assert root(chain) is None and any("NoExecute taint of nodes/n1" in x for x in chain.limits), chain.limits
+
+
+def test_pods_of_a_node_that_is_gone(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/web", pod("n1"))
+    log("ann", "create", "pods/api", pod("n2"))
+    log("ann", "create", "nodes/n1", taints())
+    log("ann", "create", "nodes/n2", taints())
+    id = log("bob", "delete", "nodes/n1", taints())
+    log("*pod-garbage-collector", "delete", "pods/web", pod("n1"))
+    log("*pod-garbage-collector", "delete", "pods/api", pod("n2"))
+    lake = make_lake(log.lines)
+    assert root(why(lake, "pod/web", namespace="shop", event="delete")) == ("bob", id)
+    chain = why(lake, "pod/api", namespace="shop", event="delete")
+    assert root(chain) is None and any("delete of nodes at Metadata" in x for x in chain.limits)
+
+
+def test_pods_of_a_node_that_is_out_of_service(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/web", pod("n1"))
+    log("ann", "create", "nodes/n1", taints())
+    id = log("bob", "patch", "nodes/n1", taints("node.kubernetes.io/out-of-service=NoExecute"))
+    log("*pod-garbage-collector", "delete", "pods/web", pod("n1"))
+    assert root(why(make_lake(log.lines), "pod/web", namespace="shop", event="delete")) == ("bob", id)
+
+
+def preemption(log: Log) -> str:
+    """Two pods are nominated at the same time, each to a node of its own; returns who made room on n1 necessary."""
+    log("ann", "create", "pods/small", pod("n1"))
+    log("ann", "create", "pods/other", pod("n2"))
+    id = log("bob", "create", "pods/big", pod())
+    log("zoe", "create", "pods/vast", pod())
+    for name, node in (("big", "n1"), ("vast", "n2")):
+        status = {"status": {"nominatedNodeName": node}}
+        log("*scheduler", "patch", f"pods/{name}/status", {**pod(), **status}, request=status)
+    log("*scheduler", "delete", "pods/small", pod("n1"))
+    return id
+
+
+def test_a_pod_gives_way_to_the_one_nominated_to_its_node(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    id = preemption(log)
+    chain = why(make_lake(log.lines), "pod/small", namespace="shop", event="delete")
+    assert told(chain)[-1] == ("bob", id, "preemption") and root(chain) == ("bob", id)
+
+
+def test_a_nomination_to_another_node_names_nobody(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    preemption(log)
+    rest = [line for line in log.lines if b'"name": "big"' not in line]
+    chain = why(make_lake(rest), "pod/small", namespace="shop", event="delete")
+    assert root(chain) is None and any("pods/status at Request" in x for x in chain.limits), chain.limits
+
+
+def test_a_finished_job_goes_when_its_time_is_over(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "jobs/once", {"spec": {}})
+    id = log("bob", "patch", "jobs/once", {"spec": {"ttlSecondsAfterFinished": 5}})
+    log("zoe", "patch", "jobs/once", {"spec": {"ttlSecondsAfterFinished": 5, "suspend": False}})
+    log("*ttl-after-finished-controller", "delete", "jobs/once", {"spec": {"ttlSecondsAfterFinished": 5, "suspend": False}})
+    assert root(why(make_lake(log.lines), "job/once", namespace="shop", event="delete")) == ("bob", id)
+
+
+def owned(kind: str, name: str) -> dict[str, Any]:
+    ref = {"apiVersion": "batch/v1", "kind": kind, "name": name, "uid": f"uid-{name}", "controller": True}
+    return {"metadata": {"ownerReferences": [ref]}}
+
+
+def test_jobs_and_pods_of_a_cronjob_are_of_who_made_it(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    id = log("ann", "create", "cronjobs/tick", {"spec": {"schedule": "* * * * *"}})
+    log("*cronjob-controller", "create", "jobs/tick-1", {"spec": {}, **owned("CronJob", "tick")})
+    log("*job-controller", "create", "pods/tick-1-x", {**pod(), **owned("Job", "tick-1")})
+    by_hand = log("bob", "create", "jobs/manual", {"spec": {}, **owned("CronJob", "tick")})
+    lake = make_lake(log.lines)
+    assert root(why(lake, "pod/tick-1-x", namespace="shop", event="create")) == ("ann", id)
+    assert root(why(lake, "job/manual", namespace="shop", event="create")) == ("bob", by_hand)
