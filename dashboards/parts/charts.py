@@ -15,6 +15,7 @@ from parts import palette, store
 from parts.scope import Scope, set_window
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+COUNTS = 42  # pixels left of a plot for its counts
 LEGEND = 62  # pixels around a plot with one row of legend
 _CANVAS = {"embedOptions": {"renderer": "canvas"}}  # thousands of marks stay fluid; SVG is sharper and readable for tests
 _FONT = "Source Sans, sans-serif"
@@ -120,6 +121,13 @@ def plain_columns(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
     )
 
 
+def left(labels: pl.Series, most: int) -> dict[str, float]:
+    """Room for labels that begin at the left, at most so many pixels."""
+    longest: int = labels.str.len_chars().max() or 0  # type: ignore[assignment]
+    room = min(most, 6.1 * longest + 8)
+    return {"labelPadding": room, "minExtent": room, "maxExtent": room}
+
+
 def colour(title: str | None = None, *, legend: bool = True) -> alt.Color:
     """The colour of `class`, the same everywhere."""
     return alt.Color(
@@ -194,7 +202,7 @@ def traffic(frame: pl.DataFrame, scope: Scope, low: dt.datetime, high: dt.dateti
         .mark_rect(stroke=None)
         .encode(
             axis(low, high, scope), alt.X2("end"),
-            alt.Y("base:Q", title=f"requests per {every(seconds)}", axis=alt.Axis(tickCount=4, grid=True, titlePadding=8)), alt.Y2("top"),
+            alt.Y("base:Q", title=None, axis=alt.Axis(tickCount=4, grid=True, minExtent=COUNTS, maxExtent=COUNTS)), alt.Y2("top"),
             colour(),
             tooltip=[
                 alt.Tooltip("time_text:N", title="from"), alt.Tooltip("class:N", title="outcome"),

@@ -85,7 +85,7 @@ def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | 
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Datetime):
             known[name] = st.column_config.DatetimeColumn(
-                name, format="YYYY-MM-DD HH:mm:ss.SSS", timezone=scope.zone, width=170, help=f"in {scope.zone}"
+                name, format="YYYY-MM-DD HH:mm:ss.SSS", timezone=scope.zone, width=155, help=f"in {scope.zone}"
             )
         elif kind.is_integer():
             known[name] = st.column_config.NumberColumn(name, format="%d" if name in _IDS else "localized")
@@ -98,7 +98,7 @@ def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | 
 
 _WIDTHS = {
     "username": 190,
-    "acting_as": 150,
+    "acting_as": 140,
     "mostly": 160,
     "client": 120,
     "resource": 120,
@@ -111,6 +111,14 @@ _WIDTHS = {
     "set_by": 190,
     "path": 330,
     "outcome": 90,
+    "level": 115,
+    "names": 150,
+    "thing": 190,
+    "users": 190,
+    "clients": 150,
+    "impersonated_username": 160,
+    "impersonated_groups": 220,
+    "how": 85,
 }
 _IDS = ("code", "line", "item", "rule", "life")
 

@@ -4,7 +4,7 @@ select
     resource,
     namespace,
     coalesce(name, object_name) as name,
-    count(*) filter (where code < 400) as changes,
+    count(*) filter (where code < 400 and dry_run is not true) as changes,
     count(*) filter (where code >= 400) as failed,
     count(distinct username) as users,
     mode(username) as mostly,

@@ -5,7 +5,7 @@ select
     namespace,
     name,
     count(*) as requests,
-    count(*) filter (where verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and code < 400) as changes,
+    count(*) filter (where verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and code < 400 and dry_run is not true) as changes,
     min(time) as first_time,
     max(time) as last_time
 from touch

@@ -25,7 +25,7 @@ _ABOUT = {
 }
 _QUERY = {
     "Secrets": ("secrets", ("acting_as", "verb", "namespace", "requests", "refused", "secrets", "names", "client", "last_time")),
-    "Sessions": ("sessions", ("time", "acting_as", "subresource", "command", "namespace", "name", "container", "session_ms", "code", "source_ip", "client")),
+    "Sessions": ("sessions", ("time", "acting_as", "subresource", "command", "namespace", "name", "session_ms", "code", "container", "source_ip", "client")),
     "Impersonation": ("impersonation", ("username", "impersonated_username", "impersonated_groups", "requests", "failed", "kinds", "clients", "last_time")),
     "Rights": ("rbac", ("time", "acting_as", "verb", "resource", "namespace", "name", "role", "subjects", "outcome", "client")),
     "Tokens": ("tokens", ("time", "username", "namespace", "service_account", "audience", "seconds", "bound_to", "credential_id", "client")),
@@ -59,7 +59,7 @@ def denials(now: scope.Scope) -> None:
     st.markdown(f"**{answer.frame.height:,} refusals** · {now.span()}")
     show.notes(answer.notes)
     picked = show.table(
-        answer.frame, now, "denied", columns=("time", "code", "decided_by", "username", "impersonated_username", "verb", "resource", "subresource", "namespace", "name", "reason", "client"),
+        answer.frame, now, "denied", columns=("time", "code", "decided_by", "username", "verb", "resource", "namespace", "name", "reason", "client", "subresource", "impersonated_username"),
         about="Refused requests",
     )  # fmt: skip
     if picked:

@@ -120,7 +120,9 @@ def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope
         return frame
     told = store.figure("touched", **where, **now.params).row(0, named=True)
     cells = st.columns([1, 1, 1, 2.4, 2.4])
-    cells[0].metric("Changes", show.number(told["changes"]), help="Writes that succeeded, those of its status too")
+    cells[0].metric(
+        "Changes", show.number(told["changes"]), help="Writes that succeeded, those of its status too; a dry run changes nothing"
+    )
     cells[1].metric("Failed", show.number(told["failed"]), help="Requests for it that were answered 400 and above")
     cells[2].metric("Uids", show.number(told["uids"]), help="Different uids under this name: its lives, as far as the log tells")
     cells[3].metric("Created", _brief(told["created"], now) if told["created"] else "before the log")
@@ -364,7 +366,9 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
             }
             for r in rows
         ]
-        picked = show.table(pl.DataFrame(made, infer_schema_length=None), now, "blame", about="Fields with who set them last")
+        widths = {name: st.column_config.TextColumn(width=width) for name, width in (("path", 300), ("value", 150))}
+        frame = pl.DataFrame(made, infer_schema_length=None)
+        picked = show.table(frame, now, "blame", config=widths, about="Fields with who set them last")
         if picked and picked["audit_id"]:
             with st.container(border=True):
                 evidence.event(picked["audit_id"], now, brief=True, key="blame-evidence")
@@ -387,7 +391,7 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
     margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
     chart = alt.Chart(made.head(_DRAWN).rename({"first_time": "time"})).mark_bar(height=8, color=palette.accent(), stroke=palette.accent(), strokeWidth=2).encode(
         charts.axis(low - margin, high + margin, now, grid=True), alt.X2("last_time"),
-        alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+        alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=320, labelAlign="left", ticks=False, **charts.left(made.head(_DRAWN)["thing"], 320))),
         tooltip=["relation:N", "depth:Q", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
     )  # fmt: skip
     charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, _DRAWN))
@@ -451,9 +455,11 @@ def picture(links: list[dict[str, Any]], now: scope.Scope) -> None:
     rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=520).encode(x=alt.value(418), text="rule:N")
     effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
         align="left", baseline="top", dy=3, fontSize=11, limit=520, opacity=0.75).encode(x=alt.value(418), text="line:N")  # fmt: skip
+    arrow = base.transform_filter(f"datum.n < {len(ordered) - 1}").mark_text(text="↓", fontSize=14, dy=33, color=palette.accent())
+    arrow = arrow.encode(x=alt.value(200))
     st.caption("From the root (top) to the effect. Click a box to see its event.")
     event = charts.draw(
-        box + title + did + rule + effect,
+        box + title + did + rule + effect + arrow,
         "why-chart",
         "The chain of causes, root first",
         66 * len(links),

@@ -76,17 +76,24 @@ def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.dat
     made = charts.plain_columns(charts.wall(frame, now, "time"), "instance").with_columns(
         (pl.col("time") + seconds * 1000).alias("end")
     )
+    beside = alt.Axis(labels=False, ticks=False, domain=False, minExtent=charts.COUNTS, maxExtent=charts.COUNTS)
+    row = alt.Y("instance:N", title=None, axis=beside, scale=alt.Scale(paddingInner=0.15 if len(names) == 1 else 0.55))
     chart = (
         alt.Chart(made)
         .mark_rect(color=palette.accent())
         .encode(
-            charts.axis(low, high, now), alt.X2("end"),
-            alt.Y("instance:N", title=None, axis=None if len(names) == 1 else alt.Axis(labelLimit=160)),
+            charts.axis(low, high, now), alt.X2("end"), row,
             alt.Opacity("events:Q", scale=alt.Scale(type="sqrt", range=[0.35, 1]), legend=None),
             tooltip=[alt.Tooltip("time_text:N", title="from"), alt.Tooltip("instance:N"), alt.Tooltip("events:Q", format=",")],
         )
     )  # fmt: skip
-    charts.draw(chart, "coverage", "Where the log has events, by apiserver; blank is a gap", 16 * min(len(names), 8))
+    height = 16
+    if len(names) > 1:
+        height = 30
+        first = made.group_by("instance").agg(pl.col("time").min()).with_columns(pl.lit(made["time"].min()).alias("time"))
+        words = alt.Chart(first).mark_text(align="left", baseline="bottom", dy=-9, fontSize=10, opacity=0.8)
+        chart = chart + words.encode(alt.X("time:Q"), row, text="instance:N")
+    charts.draw(chart, "coverage", "Where the log has events, by apiserver; blank is a gap", height * min(len(names), 8))
 
 
 def answered(shape: pl.DataFrame) -> pl.DataFrame:
@@ -98,7 +105,11 @@ def answered(shape: pl.DataFrame) -> pl.DataFrame:
 def requests(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """Requests over time by outcome, with the brush; the window's figures below it."""
     head = st.columns([0.72, 0.28], vertical_alignment="bottom")
-    head[0].subheader("Requests by outcome", anchor=False, help="Drag over the chart to make that time the range of every page")
+    head[0].subheader(
+        f"Requests per {charts.every(seconds)} by outcome",
+        anchor=False,
+        help="Drag over the chart to make that time the range of every page",
+    )
     with head[1], st.container(horizontal=True, horizontal_alignment="right"):
         if now.since or now.until:
             st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
@@ -160,7 +171,7 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
                 maintain_order="left",
             )
             picked = show.table(
-                frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=show.tall(7),
+                frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=show.tall(frame.height, 7),
                 config={"time": st.column_config.DatetimeColumn("time", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=75), "mostly": st.column_config.TextColumn("mostly by", width=125), "doing": st.column_config.TextColumn("mostly doing", width=120)},
                 about="Spikes of refusals and failures",
             )  # fmt: skip
@@ -180,7 +191,7 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
                 now,
                 "newcomers",
                 columns=("what", "value", "first_time", "events"),
-                height=show.tall(7),
+                height=show.tall(frame.height, 7),
                 config={
                     "what": st.column_config.TextColumn(width=65),
                     "value": st.column_config.TextColumn(width=205),
@@ -216,17 +227,17 @@ def busy(now: scope.Scope) -> None:
         most = float(frame["requests"].max() or 1)  # type: ignore[arg-type]
         bar = st.column_config.ProgressColumn("requests", max_value=most, format="localized", width=110)
         picked = show.table(
-            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "username": st.column_config.TextColumn(width=140), "client": st.column_config.TextColumn(width=80), "failed": st.column_config.NumberColumn(width=50)},
+            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "username": st.column_config.TextColumn(width=140), "client": st.column_config.TextColumn(width=80), "failed": st.column_config.NumberColumn(width=50), "p95_ms": st.column_config.NumberColumn("p95 ms", format="%.1f", width=55)},
             height=show.tall(12), about="Users and programs with the most requests",
         )  # fmt: skip
         if picked:
             show.links(picked)
     with right:
-        st.subheader("Most changed objects", anchor=False, help="Leases and Events are left out")
+        st.subheader("Most changed objects", anchor=False, help="Leases, Events and dry runs are left out")
         frame = store.figure("changed", **now.params)
         picked = show.table(
             frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed"), height=show.tall(12),
-            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=65), "name": st.column_config.TextColumn(width=165), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=90)},
+            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=60), "name": st.column_config.TextColumn(width=145), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=85)},
             about="Objects that were changed most",
         )  # fmt: skip
         if picked:

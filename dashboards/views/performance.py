@@ -37,22 +37,22 @@ def latency(now: scope.Scope) -> None:
 
 
 def rows(
-    now: scope.Scope, name: str, about: str, columns: tuple[str, ...], empty: str, hint: str, what: str = "its event"
+    now: scope.Scope, name: str, about: str, columns: tuple[str, ...], empty: str, hint: str, what: str | None = "its event"
 ) -> None:
-    """A listing with evidence and exports."""
+    """A listing with evidence, where a row has `what` to lead to, and exports."""
     frame = store.figure(name, **now.params)
     if not frame.height:
         show.nothing(empty, hint)
         return
     st.caption(about)
-    picked = show.table(frame, now, f"perf-{name}", columns=columns, about=about)
+    picked = show.table(frame, now, f"perf-{name}", columns=columns, select=what is not None, about=about)
     if picked and picked.get("audit_id"):
         with st.container(border=True):
             evidence.event(str(picked["audit_id"]), now, brief=True, key=f"perf-{name}-evidence")
     elif picked:
         which = {"user": picked["username"], "client": picked["client"], "resource": picked["resource"]}
         show.link("ask", "The requests behind this row", ":material/list:", question="requests", **which)
-    else:
+    elif what:
         st.caption(f":material/ads_click: Select a row to see {what}.")
     with st.container(horizontal=True):
         show.exports(frame, name, f"export-{name}")
@@ -67,14 +67,15 @@ def traces(now: scope.Scope) -> None:
             "They stand in the apiserver's own log (slow operations, over 500 ms): import it beside the audit log.",
         )
         return
+    st.caption("What took the apiserver long, slowest first; select a row for its steps")
     picked = show.table(
         frame,
         now,
         "traces",
-        columns=("time", "total_ms", "name", "verb", "url", "audit_id", "source", "line"),
+        columns=("time", "total_ms", "name", "steps", "verb", "url", "audit_id", "source", "line"),
         about="Traces, slowest first",
     )
-    chosen = picked or frame.row(0, named=True)
+    chosen = picked or frame.sort(pl.col("steps") > 0, descending=True, maintain_order=True).row(0, named=True)
     steps = store.figure("trace_steps", source=chosen["source"], line=chosen["line"], trace_id=chosen["trace_id"])
     waterfall(steps, chosen)
     if chosen["audit_id"]:
@@ -100,11 +101,12 @@ def waterfall(steps: pl.DataFrame, chosen: dict[str, object]) -> None:
         begun[depth] = start + length
         begun[depth + 1] = start if row["span"] else start + length
     if not made:
+        show.nothing("This trace names no steps.")
         return
     st.caption(f"The steps of {show.literal(chosen['name'] or 'the trace')}, in milliseconds since it began")
     frame = charts.plain_columns(pl.DataFrame(made), "step")
     chart = alt.Chart(frame).mark_bar(height=12, minBandSize=2).encode(
-        alt.X("from:Q", title="ms", axis=alt.Axis(orient="top")), alt.X2("to"), alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=420)),
+        alt.X("from:Q", title=None, axis=alt.Axis(orient="top", tickCount=8)), alt.X2("to"), alt.Y("step:N", sort=None, title=None, axis=alt.Axis(labelLimit=420, labelAlign="left", ticks=False, domain=False, **charts.left(frame["step"], 420))),
         alt.Color("span:N", scale=alt.Scale(domain=[False, True], range=[palette.accent(), palette.quiet()]), legend=None),
         tooltip=["step:N", alt.Tooltip("ms:Q", format=",.1f")],
     )  # fmt: skip
@@ -123,8 +125,8 @@ def main() -> None:
         if tab == "Traces":
             traces(now)
         elif tab == "Flow control":
-            rows(now, "flow", "By priority level and flow schema, from the apiserver's httplog lines", ("priority_level", "flow_schema", "requests", "throttled", "p95_ms", "execution_p95_ms", "queue_p95_ms", "seats"),
-                 "No flow control in this log.", "Priority levels stand in the apiserver's own log at -v=3 and up; audit events do not have them.")  # fmt: skip
+            rows(now, "flow", "By priority level and flow schema, from the apiserver's httplog lines; times without watches and sessions", ("priority_level", "flow_schema", "requests", "throttled", "p95_ms", "execution_p95_ms", "queue_p95_ms", "seats"),
+                 "No flow control in this log.", "Priority levels stand in the apiserver's own log at -v=3 and up; audit events do not have them.", None)  # fmt: skip
         elif not show.need_audit(now):
             return
         elif tab == "Latency":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
 def capture_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the real captures, with the apiserver's own log; else the sample logs."""
     lake = tmp_path_factory.mktemp("capture") / "lake"
-    logs = [CAPTURES / "everything" / name for name in ("audit.log.gz", "apiserver.log.gz")]
-    import_files(logs if logs[0].exists() else [ROOT / "sample-logs"], lake)
+    run = CAPTURES / "everything"
+    with contextlib.chdir(run if run.exists() else ROOT):  # sources are named as they were given; pictures show them
+        import_files(["audit.log.gz", "apiserver.log.gz"] if run.exists() else ["sample-logs"], lake)
     return lake
 
 

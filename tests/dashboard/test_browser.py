@@ -41,7 +41,8 @@ VIEWS = {
     "ingest-tables": "ingest?tab=Tables", "ingest-upload": "ingest?tab=Upload",
 }  # fmt: skip
 
-README = {"dashboard-overview": ("light", ""), "dashboard-why": ("dark", "{chained}&tab=Why")}
+# Theme, place and height; where they end, nothing is cut in two.
+README = {"dashboard-overview": ("light", "", 724), "dashboard-why": ("dark", "{chained}&tab=Why", 900)}
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -356,6 +357,7 @@ def test_live_pages_follow_the_lake(chromium: Any, tmp_path: Path) -> None:
 
 
 SIZES = ((1280, 800), (1920, 1080))
+BOTTOM = "document.querySelector('[data-testid=stMain] [data-testid=stVerticalBlock]').getBoundingClientRect().bottom"
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
@@ -371,11 +373,11 @@ def test_pictures_of_every_page(painter: tuple[str, Tab], places: dict[str, str]
     theme, tab = painter
     ARTEFACTS.mkdir(exist_ok=True)
     for n, (width, height) in enumerate(SIZES):
-        tab.page.set_viewport_size({"width": width, "height": height})
+        tab.page.set_viewport_size({"width": width, "height": 3000})
         tab.settle() if n else tab.open(VIEWS[name].format_map(places))
-        tall = tab.page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-        tab.page.set_viewport_size({"width": width, "height": max(height, min(tall + 20, 3000))})
-        tab.settle().page.screenshot(path=ARTEFACTS / f"{name}-{theme}-{width}x{height}.png")
+        tall = max(height, min(3000, tab.page.evaluate(BOTTOM) + 40))
+        picture = ARTEFACTS / f"{name}-{theme}-{width}x{height}.png"
+        tab.page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": width, "height": tall})
         over = tab.page.evaluate(
             "(() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollWidth - m.clientWidth })()"
         )
@@ -387,8 +389,8 @@ def test_pictures_of_every_page(painter: tuple[str, Tab], places: dict[str, str]
 @pytest.mark.parametrize("name", README)
 def test_pictures_of_the_readme(chromium: Any, server: str, places: dict[str, str], name: str) -> None:
     """What README.md shows; `GOLDEN=1 pytest tests/dashboard/test_browser.py -k readme` takes the pictures anew."""
-    theme, path = README[name]
-    context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme=theme, timezone_id="UTC")
+    theme, path, height = README[name]
+    context = chromium.new_context(viewport={"width": 1280, "height": height}, color_scheme=theme, timezone_id="UTC")
     tab = Tab(context.new_page(), server).open(path.format_map(places))
     taken = tab.page.screenshot()
     context.close()
