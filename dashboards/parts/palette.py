@@ -68,8 +68,8 @@ def ink() -> str:
 def series() -> list[str]:
     """Colours of unordered series (Okabe and Ito's, on dark a little lighter)."""
     if dark():
-        return ["#6fb7d6", "#e3b945", "#52c4b5", "#f0774f", "#d9a3d0", "#b6c96a", "#a7b0b5"]
-    return ["#1f6a8c", "#d9a520", "#2a9d8f", "#d1471f", "#6a1f5c", "#7a8f2a", "#79848b"]
+        return ["#6fb7d6", "#e3b945", "#d9a3d0", "#52c4b5", "#f0774f", "#b6c96a", "#a7b0b5"]
+    return ["#1f6a8c", "#d9a520", "#6a1f5c", "#2a9d8f", "#d1471f", "#7a8f2a", "#79848b"]
 
 
 def class_of(code: int | None) -> str:

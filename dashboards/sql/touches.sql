@@ -15,7 +15,7 @@ with touching as (
 )
 select
     t.time, t.verb, t.subresource, t.code, t.via, t.audit_id, t.source, t.line, t.item, a.username, a.client, a.outcome, a.latency_ms,
-    t.uid, a.received_time, {class} as class
+    t.uid, t.dry_run, a.received_time, {class} as class
 from touching as t
 join (select date, import_id, source, line, item, audit_id, username, client, outcome, latency_ms, received_time from audit) as a
     on a.audit_id = t.audit_id and a.date = t.date and a.import_id = t.import_id and a.source = t.source and a.line = t.line

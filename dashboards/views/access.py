@@ -49,7 +49,7 @@ def denials(now: scope.Scope) -> None:
     )
     made = charts.plain_columns(deciders.filter(pl.col("username").is_in(top)), "username", "decided_by")
     chart = alt.Chart(made).mark_bar().encode(
-        alt.X("refused:Q", title="refused requests"), alt.Y("username:N", sort="-x", title=None, axis=alt.Axis(labelLimit=330)),
+        alt.X("refused:Q", title="refused requests", axis=alt.Axis(tickCount=8, tickMinStep=1)), alt.Y("username:N", sort="-x", title=None, axis=alt.Axis(labelLimit=330)),
         alt.Color("decided_by:N", scale=alt.Scale(range=palette.series()), legend=alt.Legend(orient="top", title=None)),
         tooltip=["username:N", alt.Tooltip("decided_by:N", title="decided by"), "refused:Q"],
     )  # fmt: skip

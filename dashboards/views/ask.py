@@ -167,7 +167,7 @@ def chart(frame: pl.DataFrame, now: scope.Scope) -> None:
         column = "percent" if "percent" in frame.columns else "bytes_percent"
         made = charts.plain_columns(frame.head(15).with_columns(pl.col("value").fill_null("none")), "value")
         bars = alt.Chart(made).mark_bar(color=palette.accent()).encode(
-            alt.X(f"{column}:Q", title=column.replace("_", " ")),
+            alt.X(f"{column}:Q", title=column.replace("_", " "), axis=alt.Axis(tickCount=8)),
             alt.Y("value:N", sort="-x", title=None, axis=alt.Axis(labelLimit=360)),
             tooltip=["value:N", alt.Tooltip(f"{column}:Q")],
         )  # fmt: skip

@@ -273,7 +273,8 @@ def _text(value: Any) -> str | None:
 
 def moments(frame: pl.DataFrame, now: scope.Scope) -> list[dt.datetime]:
     """The times at which the object was written."""
-    writes = frame.filter(pl.col("verb").is_in(["create", "update", "patch", "delete"]) & (pl.col("code") < 400))
+    wrote = pl.col("verb").is_in(["create", "update", "patch", "delete"]) & (pl.col("code") < 400)
+    writes = frame.filter(wrote & ~pl.col("dry_run").fill_null(False))
     return writes["time"].unique().sort().to_list() or frame["time"].unique().sort().to_list()
 
 
@@ -366,7 +367,7 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
             }
             for r in rows
         ]
-        widths = {name: st.column_config.TextColumn(width=width) for name, width in (("path", 300), ("value", 150))}
+        widths = {name: st.column_config.TextColumn(width=width) for name, width in (("path", 310), ("value", 150))}
         frame = pl.DataFrame(made, infer_schema_length=None)
         picked = show.table(frame, now, "blame", config=widths, about="Fields with who set them last")
         if picked and picked["audit_id"]:
