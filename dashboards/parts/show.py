@@ -219,6 +219,7 @@ def need_audit(scope: Scope) -> bool:
         return True
     if any(f.rows for f in store.lake().snapshot().files("audit")):
         nothing("The log holds nothing in this time range.", f"Shown is {scope.span()}; choose another range above.")
+        whole(scope)
     else:
         nothing(
             "No audit events here yet.",
@@ -226,6 +227,12 @@ def need_audit(scope: Scope) -> bool:
             "see Ingest for what was imported.",
         )
     return False
+
+
+def whole(scope: Scope) -> None:
+    """A button that takes the time range away, where there is one."""
+    if scope.since or scope.until:
+        st.button("Whole log", icon=":material/zoom_out_map:", on_click=scopes.set_window, args=(None, None), key="zoom-out")
 
 
 def link(page: str, label: str, icon: str, key: str = "", **params: object) -> None:

@@ -111,8 +111,7 @@ def requests(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.d
         help="Drag over the chart to make that time the range of every page",
     )
     with head[1], st.container(horizontal=True, horizontal_alignment="right"):
-        if now.since or now.until:
-            st.button("Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out")
+        show.whole(now)
     charts.brushed(charts.traffic(frame, now, low, high, seconds), now, "traffic", "Requests over time by outcome class", 150)
     totals = store.figure("totals", **now.params).row(0, named=True)
     cells = st.columns(8)

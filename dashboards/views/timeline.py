@@ -94,6 +94,8 @@ def main() -> None:
             show.nothing(
                 "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."
             )
+            with st.container(horizontal=True):
+                _zooms(now, *ends)
             return
         picked = draw(frame, names, now, *ends)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -103,11 +105,7 @@ def main() -> None:
             st.caption(
                 f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions"
             )
-            if now.since or now.until:
-                st.button("Zoom out", icon=":material/zoom_out:", on_click=_wider, args=(*ends,), key="wider")
-                st.button(
-                    "Whole log", icon=":material/zoom_out_map:", on_click=scope.set_window, args=(None, None), key="zoom-out"
-                )
+            _zooms(now, *ends)
         if picked:
             with st.container(border=True):
                 evidence.event(picked, now, brief=True, key="lane-evidence")
@@ -121,6 +119,12 @@ def main() -> None:
             )
             if row:
                 show.links(row)
+
+
+def _zooms(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:
+    if now.since or now.until:
+        st.button("Zoom out", icon=":material/zoom_out:", on_click=_wider, args=(low, high), key="wider")
+    show.whole(now)
 
 
 def _wider(low: dt.datetime, high: dt.datetime) -> None:

@@ -48,6 +48,8 @@ def test_a_window_without_events_is_said(page: Page, small_lake: Path, url: str)
     assert not app.error
     if url in ("", "timeline", "ask", "access"):
         assert "nothing in this time range" in texts(app)
+        app.button(key="zoom-out").click().run()
+        assert "nothing in this time range" not in texts(app) and not app.exception
 
 
 def test_a_range_that_is_none_shows_the_whole_log(page: Page, small_lake: Path) -> None:
