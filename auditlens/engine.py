@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlens.errors import QueryError
@@ -157,19 +157,15 @@ def _hidden(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> bool:
     files = snapshot.files(Repeats.NAME)
     if not files:
         return False
-    con.register("done", _ids(snapshot.imports))
+    import pyarrow as pa
+
+    con.register("done", pa.table({"import_id": snapshot.imports}))
     con.execute(
         "create table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
         f"from read_parquet({file_list(files)}) where kept_import_id in (select import_id from done)"
     )
     con.unregister("done")
     return True
-
-
-def _ids(ids: Iterable[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.table({"import_id": pa.array(sorted(ids), pa.string())})
 
 
 def _view(table: type[Table], files: list[DataFile], hidden: bool) -> str:

@@ -259,11 +259,12 @@ class _Known:
     """What the lake's `imports` says was imported before."""
 
     def __init__(self, lake: Lake, cluster: str | None, policy: str | None) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         names = ["cluster", "policy", "sha256", "file_sha256", *_SAME, "dropped"]
         schema = Imports.arrow_schema()  # files of older versions lack columns
-        self._rows: dict[str, dict[str, Any]] = {}
         while True:
             snapshot = lake.snapshot()
             try:
@@ -272,13 +273,17 @@ class _Known:
             except FileNotFoundError:
                 if lake.snapshot().versions == snapshot.versions:
                     raise  # no compaction took it away
-        for row in (row for table in tables for row in table.to_pylist()):
-            if (row["cluster"], row["policy"]) == (cluster, policy):
-                self._rows[row["sha256"]] = self._rows[row["file_sha256"]] = row
+        table = pa.concat_tables([schema.empty_table().select(names), *tables])
+        for name, wanted in (("cluster", cluster), ("policy", policy)):
+            table = table.filter(pc.is_null(table[name]) if wanted is None else pc.equal(table[name], wanted))
+        self._table = table
+        # a sink's lake has a million imports after some weeks: only the digests become Python's
+        self._at = {digest: i for name in ("file_sha256", "sha256") for i, digest in enumerate(table[name].to_pylist())}
 
     def find(self, *digests: str) -> dict[str, Any] | None:
         """The import of a file or content with one of these digests."""
-        return next((self._rows[d] for d in digests if d in self._rows), None)
+        at = next((self._at[d] for d in digests if d in self._at), None)
+        return None if at is None else self._table.slice(at, 1).to_pylist()[0]
 
 
 def _imported_before(source: str, row: dict[str, Any]) -> SourceReport:

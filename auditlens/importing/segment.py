@@ -133,7 +133,7 @@ class SegmentImporter:
 
     def _done_before(self, segment: Sealed) -> SourceReport:
         source = self._source(segment)
-        if source.import_id not in self.lake.snapshot().imports:
+        if not self.lake.snapshot().finished(source.import_id):
             raise LakeError(
                 f"{self.lake.path}: holds another segment {segment.number} of {self.sink}; the WAL was copied or set back: "
                 "move its segments to a new --wal directory, without its sink.json"

@@ -14,6 +14,7 @@ from auditlens.lake.snapshot import DataFile, Snapshot
 from auditlens.tables import TABLES, Imports, Repeats, Table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 _ATTEMPTS = 40  # a commit loses a race only to another commit; 40 lost in a row means something is wrong
@@ -160,7 +161,8 @@ class Lake:
         handles = {name: self._open(name) for name in (*first, *(n for n in TABLES if n not in first))}
         committed = {name: self._files(name, handle) for name, handle in handles.items()}
         versions = {name: handle.version() for name, handle in handles.items() if handle is not None}
-        return Snapshot(versions, committed, *_finished(committed[Imports.NAME]))
+        written_by = {f.prefix for files in committed.values() for f in files if not f.rewritten}
+        return Snapshot(versions, committed, *_finished(committed[Imports.NAME], written_by))
 
     def version(self) -> tuple[int, ...]:
         """Changes whenever an answer may; cheap enough to ask before each question."""
@@ -210,17 +212,17 @@ def _iso(value: dt.date | str | None) -> str | None:
     return value.isoformat() if isinstance(value, dt.date) else value
 
 
-def _finished(files: list[DataFile]) -> tuple[frozenset[str], frozenset[str]]:
-    """Ids of the finished batches and of the imports in them."""
+def _finished(files: list[DataFile], among: set[str]) -> tuple[frozenset[str], pa.ChunkedArray]:
+    """Which of some batches are finished, and the ids of all finished imports; a sink makes a million of them in weeks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    batches: set[str] = set()
-    imports: set[str] = set()
-    for f in files:
-        ids = pq.read_table(f.file, columns=["batch_id", "import_id"])
-        batches.update(ids["batch_id"].to_pylist())
-        imports.update(ids["import_id"].to_pylist())
-    return frozenset(batches), frozenset(imports)
+    columns = ["batch_id", "import_id"]
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    ids = pa.concat_tables([schema.empty_table(), *(pq.read_table(f.file, columns=columns, schema=schema) for f in files)])
+    found = ids["batch_id"].filter(pc.is_in(ids["batch_id"], value_set=pa.array(sorted(among), pa.string())))
+    return frozenset(found.to_pylist()), ids["import_id"]
 
 
 def _add_columns(handle: DeltaTable, table: type[Table]) -> None:

@@ -86,7 +86,7 @@ def _connect(staging: Staging) -> duckdb.DuckDBPyConnection:
 def _without_repeats(con: duckdb.DuckDBPyConnection, select: str, repeats: list[DataFile], snapshot: Snapshot) -> str:
     import pyarrow as pa
 
-    con.register("done", pa.table({"import_id": pa.array(sorted(snapshot.imports), pa.string())}))
+    con.register("done", pa.table({"import_id": snapshot.imports}))
     con.execute(
         "create or replace temp table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
         f"from read_parquet({file_list(repeats)}) where kept_import_id in (select import_id from done)"

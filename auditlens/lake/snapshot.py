@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditlens.tables import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # File-name prefixes of what was rewritten, all of it rows of finished imports; other files carry their batch's id.
 COMPACTED = "compact"  # a day, sorted, without repeats
@@ -68,8 +72,8 @@ class Snapshot:
 
     versions: dict[str, int]
     committed: dict[str, list[DataFile]]  # all files the Delta logs name
-    batches: frozenset[str]  # ids of finished batches: only their files may be read
-    imports: frozenset[str]  # ids of finished imports
+    batches: frozenset[str]  # the finished batches among those that wrote files: only these may be read
+    imports: pa.ChunkedArray = field(repr=False)  # ids of finished imports
 
     def files(self, table: str, *, since: dt.datetime | None = None, until: dt.datetime | None = None) -> list[DataFile]:
         """The files of a table that readers may see, oldest first, narrowed to a window."""
@@ -77,6 +81,12 @@ class Snapshot:
             f for f in self.committed.get(table, []) if (f.rewritten or f.prefix in self.batches) and f.overlaps(since, until)
         ]
         return sorted(found, key=lambda f: (f.date or "", f.min_time is not None, f.min_time or dt.datetime.min, f.path))
+
+    def finished(self, import_id: str) -> bool:
+        """Whether an import is done."""
+        import pyarrow.compute as pc
+
+        return bool(pc.index(self.imports, import_id).as_py() >= 0)
 
     def intact(self) -> bool:
         """Whether all its files are still there; compaction and retention take away what their commits replaced."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from auditlens.policy.facts import HTTP_VERBS, RESOURCE_VERBS
 from auditlens.policy.model import LEVELS, GroupResources, Level, Rule
+from auditlens.policy.shadow import covered
 from auditlens.policy.versions import Features
 from auditlens.policy.wishes import FAILED_LOGINS, SENSITIVE, Wish, meet, need_rule, sensitive
 from auditlens.question import Logged
@@ -178,7 +179,7 @@ def _merge(one: _Wanted, other: _Wanted) -> _Wanted:
 
 
 def _scoped(scoped: Sequence[tuple[Wish, Logged]], wanted: Mapping[str, _Wanted], release: Features) -> list[Planned]:
-    """Rules for needs of single resources, where their verbs are not written at that level anyway; equal ones once."""
+    """Rules for needs of single resources, where their verbs are not written at that level anyway; contained ones once."""
     found: dict[Rule, Planned] = {}
     for wish, need in scoped:
         rule = need_rule(need)
@@ -205,7 +206,20 @@ def _scoped(scoped: Sequence[tuple[Wish, Logged]], wanted: Mapping[str, _Wanted]
             before = found.get(made, Planned(made, "need", need.why))
             names = tuple(dict.fromkeys((*before.wishes, wish.name)))
             found[made] = replace(before, wishes=names, received=before.received or received)
-    return sorted(found.values(), key=lambda p: -LEVELS.index(p.rule.level))
+    return _absorbed(sorted(found.values(), key=lambda p: -LEVELS.index(p.rule.level)), release)
+
+
+def _absorbed(planned: list[Planned], release: Features) -> list[Planned]:
+    """Without rules that another one, at their level or above, contains; it takes their wishes over."""
+    kept = list(planned)
+    for one in planned:
+        for i, other in enumerate(kept):
+            enough = LEVELS.index(other.rule.level) >= LEVELS.index(one.rule.level) and other.received >= one.received
+            if other.rule != one.rule and enough and covered(one.rule, [other.rule], release):
+                kept[i] = replace(other, wishes=tuple(dict.fromkeys((*other.wishes, *one.wishes))))
+                kept = [p for p in kept if p.rule != one.rule]
+                break
+    return kept
 
 
 def _caps(wanted: Mapping[str, _Wanted], rest: _Wanted) -> list[Planned]:

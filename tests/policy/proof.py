@@ -37,6 +37,7 @@ _ASKED: tuple[dict[str, Any], ...] = (
     {"namespace": "kube-*", "resource": "leases"},
     {"attempts": True},
     {"code": 409},
+    {"system": True},
     *({"by": word} for word in ("client", "verb", "resource", "namespace", "code", "source-ip")),
 )
 

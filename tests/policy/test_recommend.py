@@ -10,7 +10,7 @@ import pytest
 
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
-from auditlens.policy import GroupResources, Policy, Rule, as_text, evaluate, lint, load, recommend
+from auditlens.policy import GroupResources, Policy, Rule, as_text, coverage, evaluate, lint, load, recommend
 from auditlens.policy.filtering import apply
 from auditlens.policy.recommendation import Recommendation, budget_bytes
 from auditlens.policy.traffic import empty
@@ -81,7 +81,12 @@ def prove(log: Log, keep: list[str], more: bool) -> None:
             continue
         other = lake_of(log.folder / "without.log", log.folder / f"{'-'.join(keep)}-{index}")
         broken = answers(other, names, more) != left or logins(other) != logins(lake)
-        assert broken, f"rules[{index}] of {keep} is there for nothing"
+        # in this log nobody patches a pod to be privileged: such requests are there, but none of them is an answer
+        assert broken or grades(without, names) != grades(done.policy, names), f"rules[{index}] of {keep} is there for nothing"
+
+
+def grades(policy: Policy, names: tuple[str, ...]) -> list[str]:
+    return [a.grade for a in coverage(policy, names)]
 
 
 def logins(lake: Lake) -> list[str]:
