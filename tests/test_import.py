@@ -492,7 +492,7 @@ def test_the_counts_are_printed_as_two_identities_and_as_one_object(tmp_path: Pa
     assert b"rejects" in done.stderr
     counts = json.loads(auditlens("import", log, "--lake", tmp_path / "other", "-o", "json").stdout)
     assert set(counts) == {
-        "sources", "bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "continuations", "blanks", "seconds",
+        "sources", "bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "dropped", "continuations", "blanks", "seconds",
     }  # fmt: skip
     assert (counts["sources"], counts["bytes"], counts["rows"]["audit"]) == (1, len(log.read_bytes()), 2)
     assert isinstance(counts["derived"]["touch"], int)
