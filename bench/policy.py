@@ -1,7 +1,7 @@
 """How long a policy is simulated over 10 million events, and how long a lint takes from the start of the process.
 
-`python bench/policy.py AUDIT_LOG... [--events 10000000] [--lake DIR] [--policies DIR]` prints one row per preset. The events
-are those of the given logs, again and again with other audit ids, users, names and times, until there are enough of them.
+`python bench/policy.py [AUDIT_LOG...] [--events 10000000] [--lake DIR] [--policies DIR]` prints one row per preset. The events
+are those of the given logs (default: the capture of bench/common.py), again and again with other audit ids, users, names and times, until there are enough of them.
 In the same run, what a user would do instead: DuckDB summing the same events by user, verb and resource.
 """
 
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from common import capture
 
 from auditlens import engine
 from auditlens.importing.run import import_files
@@ -55,14 +57,16 @@ def make_lake(logs: list[str], path: Path, events: int) -> Lake:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("logs", nargs="+")
+    parser.add_argument("logs", nargs="*")
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--lake", type=Path, help="keep the lake here, or use the one that is here")
     parser.add_argument("--policies", type=Path, help="policies to lint; default: the presets")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        path = args.lake or Path(scratch) / "lake"
-        lake = Lake(path) if path.is_dir() else make_lake(args.logs, path, args.events)
+        path, log = args.lake or Path(scratch) / "lake", Path(scratch) / "audit.log"
+        if not path.is_dir() and not args.logs:
+            log.write_bytes(capture())
+        lake = Lake(path) if path.is_dir() else make_lake(args.logs or [str(log)], path, args.events)
         started = time.monotonic()
         engine.connect(lake).execute(
             "select username, verb, resource, count(*), sum(strlen(request_object)), sum(strlen(response_object)) from audit group by all"
