@@ -43,7 +43,12 @@ copy (
 ) to '{sys.argv[2]}' (format parquet, compression zstd)
 ''')
 """
-POLARS = "import sys, polars as pl; pl.scan_ndjson(sys.argv[1], infer_schema_length=10000).sink_parquet(sys.argv[2])"
+# polars infers structs without fields from bodies and cannot write them as Parquet
+POLARS = """
+import sys, polars as pl
+flat = ["level", "auditID", "stage", "requestURI", "verb", "sourceIPs", "userAgent", "requestReceivedTimestamp", "stageTimestamp"]
+pl.scan_ndjson(sys.argv[1], infer_schema_length=10000).select(*flat, pl.col("user").struct.field("username")).sink_parquet(sys.argv[2])
+"""
 CHDB = (
     "import sys, chdb; chdb.query(f\"select * from file('{sys.argv[1]}', JSONEachRow) into outfile '{sys.argv[2]}' "
     'truncate format Parquet")'
@@ -69,7 +74,7 @@ def main() -> None:
             others["chdb"] = (python, "-c", CHDB, str(log), out)
         if shutil.which("jq"):
             others["jq, three fields, no storing"] = ("jq", "-c", "[.auditID, .verb, .user.username]", str(log))
-        others["polars"] = (python, "-c", POLARS, str(log), out)
+        others["polars, ten fields to Parquet"] = (python, "-c", POLARS, str(log), out)
         runs: dict[str, list[tuple[float, float]]] = {}
         ratios = []
         for i in range(given.rounds):
