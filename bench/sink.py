@@ -1,6 +1,6 @@
 """How fast the sink acknowledges, stores and stays small, against a bare uvicorn app that only appends and syncs.
 
-`python bench/sink.py [--seconds 20] [--tls] …` prints one row per run: events per second acknowledged and stored, the
+`python bench/sink.py [--seconds 20] [--only tls]` prints one row per run: events per second acknowledged and stored, the
 acknowledgement's p50 and p99, the largest lag of the lake behind the acknowledgement, peak memory of server and drain.
 """
 
@@ -19,6 +19,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
+
+from common import table
 
 EVENTS = 400  # per batch: kube-apiserver's --audit-webhook-batch-max-size
 _USERS = 200
@@ -144,7 +147,7 @@ def _cpu(pid: int) -> float:
 
 def run(
     name: str, program: str, arguments: list[str], seconds: float, rate: float, tls: bool, wal: Path | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One measurement: a server, a load, and what the lake held at its end and when it held all."""
     with tempfile.NamedTemporaryFile("w", suffix=".err") as err:
         server = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=err)
@@ -196,6 +199,17 @@ def run(
         }  # fmt: skip
 
 
+def _rows(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows = [("", "acknowledged/s", "p50 ms", "p99 ms", "stored/s", "largest lag s", "peak MiB", "missing")]
+    for r in results:
+        stores = r["run"].startswith(("burst", "sustained"))
+        rows.append((
+            r["run"], f"{r['acked/s']:,}", str(r["p50 ms"]), str(r["p99 ms"]), f"{r['stored/s']:,}" if stores else "",
+            str(r["max lag s"]) if stores else "", str(r["MiB"].get("both", "")), str(r.get("missing", "")),
+        ))  # fmt: skip
+    return rows
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
@@ -229,12 +243,16 @@ def main() -> None:
 
                     stored = engine.sql(str(directory / "lake"), "select count(*) as n from audit")["n"][0]
                     results[-1]["missing"] = results[-1]["events"] - stored
-            print(results[-1], flush=True)
+            print(f"{name}: done", file=sys.stderr, flush=True)
             shutil.rmtree(directory)
+        table(
+            f"Sink: batches of {EVENTS} events from {SENDERS} connections; bare is a uvicorn app that appends and syncs",
+            _rows(results),
+        )
         rates = {r["run"]: r["acked/s"] for r in results}
         for tls in ("", " tls"):
             if f"bare{tls}" in rates and f"burst{tls}" in rates:
-                print(f"burst{tls} / bare{tls}: {rates[f'burst{tls}'] / rates[f'bare{tls}']:.2f}")
+                print(f"  acknowledged as a ratio, burst{tls} / bare{tls}: {rates[f'burst{tls}'] / rates[f'bare{tls}']:.2f}")
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
