@@ -72,7 +72,7 @@ def add_small(lake: Lake, directory: Path, source: bytes, first: int, count: int
 def measure(lake: Lake, source: bytes, label: str) -> tuple[str, ...]:
     """Time three questions."""
     deleted = re.search(rb'"auditID":"([^"]+)","stage":"ResponseComplete","requestURI":"[^"]*","verb":"delete".{0,400}?'
-                        rb'"objectRef":\{"resource":"(\w+)","namespace":"([^"]+)","name":"([^"]+)"', source)  # fmt: skip
+                        rb'"objectRef":\{"resource":"(\w+)","namespace":"([^"]+)","name":"([^"]+)".{0,300}?"code":200', source)  # fmt: skip
     assert deleted is not None
     audit_id, resource, namespace, name = (g.decode() for g in deleted.groups())
     questions = {
