@@ -2,7 +2,7 @@
 title = "Fights over objects: who was refused with 409, who had written just before, and whether a retry went through"
 group = "traffic"
 show = ["time", "username", "kind", "object", "winner_username", "winner_audit_id", "retried_audit_id", "evidence"]
-needs = "ResponseComplete at Metadata for all writes"
+needs = "ResponseComplete at Metadata for all writes, deletions at Request (dry runs)"
 
 [[logged]]
 level = "Metadata"

@@ -2,7 +2,7 @@
 title = "Everything a user, token or address did, in order"
 group = "access"
 show = ["time", "username", "verb", "object", "subresource", "outcome", "client", "source_ip", "evidence"]
-needs = "ResponseComplete at Metadata for all requests; ResponseStarted for failed logins"
+needs = "ResponseComplete at Metadata for all requests, deletions at Request (dry runs); ResponseStarted for failed logins"
 
 [[logged]]
 level = "Metadata"
