@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlens.errors import QueryError
-from auditlens.lake import DataFile, Lake, Snapshot, file_list, scan
+from auditlens.lake import DataFile, Lake, hide, scan, unhidden
 from auditlens.tables import PUBLIC, TABLES, Repeats, Table
 
 if TYPE_CHECKING:
@@ -119,10 +119,11 @@ def connect(
     con.execute("set TimeZone = 'UTC'")
     con.execute("set parquet_metadata_cache = true")  # files never change; a question scans the same ones ten times
     con.execute(_MACROS)
-    hidden = _hidden(con, snapshot)
+    if repeats := snapshot.files(Repeats.NAME):
+        hide(con, snapshot, repeats)
     for name in PUBLIC:
         table = TABLES[name]
-        stored = _view(table, snapshot.files(name, since=since, until=until), hidden)
+        stored = _view(table, snapshot.files(name, since=since, until=until), hidden=bool(repeats))
         con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
     return con
 
@@ -152,23 +153,7 @@ def duckdb_error() -> type[Exception]:
     return duckdb.Error
 
 
-def _hidden(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> bool:
-    """Make table `hidden`: addresses of stored rows that repeat others. Whether there are any."""
-    files = snapshot.files(Repeats.NAME)
-    if not files:
-        return False
-    import pyarrow as pa
-
-    con.register("done", pa.table({"import_id": snapshot.imports}))
-    con.execute(
-        "create table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
-        f"from read_parquet({file_list(files)}) where kept_import_id in (select import_id from done)"
-    )
-    con.unregister("done")
-    return True
-
-
-def _view(table: type[Table], files: list[DataFile], hidden: bool) -> str:
+def _view(table: type[Table], files: list[DataFile], *, hidden: bool) -> str:
     if not files:
         return table.empty_select()
     now = table.fingerprint()
@@ -180,10 +165,7 @@ def _view(table: type[Table], files: list[DataFile], hidden: bool) -> str:
         parts.append(f"select * from {scan(table, older, union_by_name=True)} union all by name {table.empty_select()}")
     select = " union all by name ".join(parts)
     if hidden and "import_id" in (c.name for c in table.columns()) and table.PARTITIONED_BY:
-        select = (
-            f"select * from ({select}) as a where not exists (select 1 from hidden as h where h.import_id = a.import_id "
-            "and h.source = a.source and h.line = a.line and h.item = coalesce(a.item, 0))"
-        )
+        select = unhidden(select)
     return select
 
 

@@ -62,8 +62,11 @@ def import_(
     from auditlens.cli import importing
 
     if follow:
-        return importing.follow(paths, lake, cluster, format, redact, redact_key, policy)
-    return importing.run(paths, lake, cluster, format, redact, redact_key, max_line, policy, strict, output)
+        return importing.follow(paths, lake, cluster=cluster, format=format, redact=redact, redact_key=redact_key, policy=policy)
+    return importing.run(
+        paths, lake, cluster=cluster, format=format, redact=redact, redact_key=redact_key, max_line=max_line, policy=policy,
+        strict=strict, output=output,
+    )  # fmt: skip
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

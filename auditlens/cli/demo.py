@@ -32,7 +32,7 @@ def run(lake: Path | None) -> int:
         os.chdir(samples.parent)  # so that the evidence names the files as the README does
         try:
             with redirect_stdout(io.StringIO()) as report, redirect_stderr(io.StringIO()):
-                importing.run([f"{SAMPLES}/*/"], kept, None, "auto", "secrets", None, "64MiB", None, False, None)
+                importing.run([f"{SAMPLES}/*/"], kept)
             # the import's own advice is about a lake to keep
             print(*(line for line in report.getvalue().splitlines() if not line.startswith("next:")), sep="\n", flush=True)
             for reason, records in sql(Lake(kept), "select reason, count(*) from rejects group by all order by all").iter_rows():

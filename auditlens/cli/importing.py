@@ -23,14 +23,15 @@ _WORTH_A_RATE = 10_000_000  # bytes; below, the start is most of the time
 def run(
     paths: list[str],
     lake: Path,
-    cluster: str | None,
-    format: str,
-    redact: str,
-    redact_key: Path | None,
-    max_line: str,
-    policy: str | None,
-    strict: bool,
-    output: str | None,
+    *,
+    cluster: str | None = None,
+    format: str = "auto",
+    redact: str = "secrets",
+    redact_key: Path | None = None,
+    max_line: str = "64MiB",
+    policy: str | None = None,
+    strict: bool = False,
+    output: str | None = None,
 ) -> int:
     """Import and report."""
     from auditlens.importing.run import import_files
@@ -73,7 +74,14 @@ def size(text: str) -> int:
 
 
 def follow(
-    paths: list[str], lake: Path, cluster: str | None, format: str, redact: str, redact_key: Path | None, policy: str | None
+    paths: list[str],
+    lake: Path,
+    *,
+    cluster: str | None,
+    format: str,
+    redact: str,
+    redact_key: Path | None,
+    policy: str | None,
 ) -> int:
     """Follow the files until SIGINT or SIGTERM."""
     import signal

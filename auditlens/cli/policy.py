@@ -159,16 +159,14 @@ def coverage(
 def _tell(answer: Answerable) -> None:
     """One question in full."""
     from auditlens.output import plain
-    from auditlens.policy import Policy, dump
-    from auditlens.policy.answerable import describe
 
     typer.echo(f"{answer.wish.name}: {answer.grade}")
     for head, chosen in (("withheld:", False), ("withheld, as it should be:", True)):
-        found = dict.fromkeys(describe(loss) for loss in answer.losses if loss.by_choice is chosen)
-        typer.echo("".join(f"{line}\n" for line in (head, *(f"  {plain(text)}" for text in found)) if found), nl=False)
+        if found := answer.withheld(by_choice=chosen):
+            typer.echo("\n  ".join((head, *map(plain, found))))
     if answer.rules:
         typer.echo("rules that would answer it in full, to stand first:")
-        typer.echo(dump(Policy(rules=answer.rules)).partition("rules:\n")[2], nl=False)
+        typer.echo(answer.rules_text(), nl=False)
 
 
 @policy_app.command()

@@ -46,11 +46,11 @@ def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None
 
 def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """Pod GC deletes pods of nodes that are gone or out of service, and finished pods above a number (pkg/controller/podgc)."""
-    name = (body_at(life, event.time).get("spec") or {}).get("nodeName")
+    name = _node_name(life, event)
     node = tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
     if node is not None and node.deleted is not None and node.deleted.received <= event.time:
         return Cause(node, node.deleted, f"{node.key} deleted", "pod-gc: pods of a node that is gone are deleted", CERTAIN)
-    taint = tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else None
+    taint = _tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else None
     if node is not None and taint is not None:
         return Cause(node, taint, f"{node.key} tainted {OUT_OF_SERVICE}", "pod-gc: pods of such a node are deleted", CERTAIN)
     return (
@@ -59,7 +59,26 @@ def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     )
 
 
-def tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> Event | None:
+def by_taint(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The taint manager deletes pods from nodes with a NoExecute taint."""
+    name = _node_name(life, event)
+    if not name:
+        return "the log does not show which node the pod was on; it takes pods/binding at Request or pods at RequestResponse"
+    node = tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time)
+    if node is None:
+        return f"node {name} is not in the log"
+    found = _tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
+    if found is None:
+        return f"no NoExecute taint of {node.key} is in the log; it takes patch of nodes at Request"
+    return Cause(node, found, f"{node.key} tainted NoExecute", "taint: pods that do not tolerate it are deleted", CERTAIN)
+
+
+def _node_name(pod: Life, event: Event) -> str | None:
+    name: str | None = (body_at(pod, event.time).get("spec") or {}).get("nodeName")
+    return name
+
+
+def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> Event | None:
     """The last request before an event that gave a node a taint that fits and that it did not have."""
     found, had = None, set[tuple[str | None, str | None]]()
     for r in node.revisions:
@@ -92,7 +111,6 @@ def by_ttl(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 
 def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """The scheduler deletes victims for a pod that it nominates to their node (pkg/scheduler/framework/preemption)."""
-    node = (body_at(life, event.time).get("spec") or {}).get("nodeName")
     found = load(
         tracer.con,
         """
@@ -103,7 +121,7 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
             and a.username = $user and contains(coalesce(a.request_object, ''), 'nominatedNodeName')
             and try(json_extract_string(a.request_object, '$.status.nominatedNodeName')) = $node
         """,
-        {"time": event.time, "user": event.username, "node": node},
+        {"time": event.time, "user": event.username, "node": _node_name(life, event)},
     )
     for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
         if e.key == life.key:

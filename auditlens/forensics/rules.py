@@ -227,24 +227,6 @@ def _beside(found: list[Life], event: Event, deletes: bool, rule: str) -> Cause 
     return Cause(owner, made, f"{owner.key} {'deleted' if deletes else 'created'}", rule, CERTAIN)
 
 
-def tainted(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
-    """The taint manager deletes pods from nodes with a NoExecute taint."""
-    node = _node(tracer, life, event)
-    if isinstance(node, str):
-        return node
-    found = endings.tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
-    if found is None:
-        return f"no NoExecute taint of {node.key} is in the log; it takes patch of nodes at Request"
-    return Cause(node, found, f"{node.key} tainted NoExecute", "taint: pods that do not tolerate it are deleted", CERTAIN)
-
-
-def _node(tracer: Tracer, life: Life, event: Event) -> Life | str:
-    name = (body_at(life, event.time).get("spec") or {}).get("nodeName")
-    if not name:
-        return "the log does not show which node the pod was on; it takes pods/binding at Request or pods at RequestResponse"
-    return tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time) or f"node {name} is not in the log"
-
-
 _CHANGES: dict[str, Rule] = {
     "horizontal-pod-autoscaler": _hpa,
     "replicaset-controller": _replicated,
@@ -262,8 +244,8 @@ _DELETES: dict[str, Rule] = {
     "generic-garbage-collector": endings.by_owner,
     "namespace-controller": endings.by_namespace,
     "pod-garbage-collector": endings.by_node,
-    "taint-eviction-controller": tainted,
-    "node-controller": tainted,
+    "taint-eviction-controller": endings.by_taint,
+    "node-controller": endings.by_taint,
     "scheduler": endings.by_preemption,
     "kubelet": endings.by_kubelet,
     "ttl-after-finished-controller": endings.by_ttl,

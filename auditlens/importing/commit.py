@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from auditlens.importing.batches import SourceReader
 from auditlens.importing.glogcopies import find_copies
 from auditlens.importing.repeats import find_repeats
 from auditlens.importing.sources import SourceFile
@@ -37,6 +38,12 @@ class SourceReport:
     continuations: int = 0
     blanks: int = 0
     error: str | None = None  # why reading ended early
+
+    def take(self, reader: SourceReader) -> None:
+        """Keep what a reader counted."""
+        counts = reader.counts
+        self.lines, self.items, self.records = counts.lines, counts.items, counts.records
+        self.continuations, self.blanks, self.dropped = counts.continuations, counts.blanks, reader.dropped
 
 
 @dataclass(slots=True)

@@ -137,13 +137,11 @@ class _Into:
             for piece in reader.pieces([chunk]):
                 writer.add(source, piece)
             writer.flush()
-            counts, report = reader.counts, read.report
-            report.lines, report.items, report.records = counts.lines, counts.items, counts.records
-            report.continuations, report.blanks, report.dropped = counts.continuations, counts.blanks, reader.dropped
+            read.report.take(reader)
             app = self._app(tail.fingerprint), end
             done = commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=app)
         if done:
-            self.report(report)
+            self.report(read.report)
         return done
 
 

@@ -47,18 +47,8 @@ class ImportReport:
         """The sums as one flat object: what `import -o json` prints."""
         out: dict[str, Any] = {"sources": len(self.sources)}
         for name in (
-            "bytes",
-            "lines",
-            "items",
-            "records",
-            "rows",
-            "derived",
-            "duplicates",
-            "rejects",
-            "dropped",
-            "continuations",
-            "blanks",
-        ):
+            "bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "dropped", "continuations", "blanks",
+        ):  # fmt: skip
             if name in ("rows", "derived"):
                 tables = PRIMARY if name == "rows" else DERIVED
                 out[name] = {t: sum(getattr(s, name).get(t, 0) for s in self.sources) for t in tables}
@@ -243,13 +233,10 @@ class _Run:
                     before = now
             self.progress(read.file_bytes - before)
         read.sha256 = read.sha256 or chunks.sha256
-        counts, report = reader.counts, read.report
-        report.bytes = chunks.bytes
-        report.lines, report.items, report.records = counts.lines, counts.items, counts.records
-        report.continuations, report.blanks = counts.continuations, counts.blanks
-        report.dropped = reader.dropped
+        read.report.take(reader)
+        read.report.bytes = chunks.bytes
         if chunks.error:
-            report.error = chunks.error
+            read.report.error = chunks.error
 
 
 _SAME = ("bytes", "lines", "items", "records", "continuations", "blanks")  # in every import of the same content

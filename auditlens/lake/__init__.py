@@ -6,6 +6,6 @@ readers do not see any of it. Committed files are content-addressed: their name 
 
 from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.lake import Lake
-from auditlens.lake.snapshot import DataFile, Snapshot, file_list, scan
+from auditlens.lake.snapshot import DataFile, Snapshot, file_list, hide, scan, unhidden
 
-__all__ = ["DataFile", "Lake", "NewFile", "Snapshot", "Staging", "file_list", "scan"]
+__all__ = ["DataFile", "Lake", "NewFile", "Snapshot", "Staging", "file_list", "hide", "scan", "unhidden"]

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from auditlens.errors import UsageError
 from auditlens.lake.files import STAGING, sha256_of
 from auditlens.lake.lake import Lake
 from auditlens.lake.rewrite import merge, rewrite_day
-from auditlens.lake.snapshot import DataFile, Snapshot
+from auditlens.lake.snapshot import DataFile, Snapshot, unless_gone
 from auditlens.tables import TABLES, Imports, Rejects, Repeats
 
 if TYPE_CHECKING:
@@ -67,9 +67,6 @@ def info(lake: Lake) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"first_time": pl.Datetime("us", "UTC"), "last_time": pl.Datetime("us", "UTC")})
 
 
-T = TypeVar("T")
-
-
 def compact(
     lake: Lake, *, cluster: str | None = None, date: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Compaction:
@@ -87,7 +84,7 @@ def compact(
         if not any(_stale(f) for f in before):
             continue
         say(f"{day[0]} {day[1] or 'no date'}: {len(before)} files")
-        after = _unless_gone(partial(rewrite_day, lake, snapshot, day), before)
+        after = unless_gone(partial(rewrite_day, lake, snapshot, day), before)
         if after is None:
             continue
         report.days += 1
@@ -97,21 +94,10 @@ def compact(
         report.files_after += len(after)
         report.bytes_after += sum(f.size for f in after)
     for table in (Imports, Rejects):
-        _unless_gone(partial(merge, lake, table), lake.snapshot().files(table.NAME))
+        files = lake.snapshot().files(table.NAME)
+        unless_gone(partial(merge, lake, table, files), files)
     clean(lake)
     return report
-
-
-def _unless_gone(work: Callable[[], T], files: list[DataFile]) -> T | None:
-    """What `work` returns; None when it failed because another compaction or retention took some of the files away."""
-    import duckdb
-
-    try:
-        return work()
-    except duckdb.Error:
-        if all(f.file.exists() for f in files):
-            raise
-        return None
 
 
 def _days(snapshot: Snapshot) -> list[tuple[str | None, str | None]]:

@@ -11,11 +11,12 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
 import duckdb
 
 from auditlens.lake.lake import Lake
-from auditlens.lake.snapshot import FOLDED, DataFile, file_list
+from auditlens.lake.snapshot import FOLDED, DataFile, file_list, unless_gone
 from auditlens.tables import TABLES, Table
 
 FAN = 24  # files of one class that become one
@@ -60,7 +61,7 @@ def fold(lake: Lake, *, fan: int = FAN) -> list[DataFile]:
         for table in TABLES.values():
             for _ in range(12):  # a fold can fill the next class
                 groups = list(_full(lake.snapshot().files(table.NAME), table, fan))
-                done = [f for group in groups if _merge(lake, con, table, group) for f in group]
+                done = [f for group in groups if unless_gone(partial(_merge, lake, con, table, group), group) for f in group]
                 replaced += done
                 if not done:
                     break

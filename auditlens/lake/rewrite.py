@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.lake import Lake
-from auditlens.lake.snapshot import COMPACTED, DataFile, Snapshot, file_list, scan
+from auditlens.lake.snapshot import COMPACTED, DataFile, Snapshot, hide, scan, unhidden
 from auditlens.tables import TABLES, Repeats, Table
 
 if TYPE_CHECKING:
@@ -38,13 +38,15 @@ def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | Non
     old = {name: _of_day(snapshot.files(name), day) for name in TABLES}
     with lake.staging() as staging:
         con = _connect(staging)
+        if old[Repeats.NAME]:
+            hide(con, snapshot, old[Repeats.NAME])
         for table in tables:
             files = old[table.NAME]
             if not files:
                 continue
             select = f"select * from {scan(table, files, union_by_name=True)} union all by name {table.empty_select()}"
             if old[Repeats.NAME]:
-                select = _without_repeats(con, select, old[Repeats.NAME], snapshot)
+                select = unhidden(select)
             order = ", ".join(f"{s} nulls first" for s in table.SORT)
             columns = ", ".join(c.name for c in table.stored())
             new = list(_write(con, staging, table, f"select {columns} from ({select}) order by {order}", day))
@@ -56,10 +58,9 @@ def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | Non
     return written
 
 
-def merge(lake: Lake, table: type[Table], *, at_least: int = 2) -> bool:
-    """Merge the files of an unpartitioned table into one; whether there was anything to do."""
-    files = lake.snapshot().files(table.NAME)
-    if len(files) < at_least:
+def merge(lake: Lake, table: type[Table], files: list[DataFile]) -> bool:
+    """Merge files of an unpartitioned table into one; whether there was anything to do."""
+    if len(files) < 2:
         return False
     with lake.staging() as staging:
         con = _connect(staging)
@@ -81,20 +82,6 @@ def _connect(staging: Staging) -> duckdb.DuckDBPyConnection:
     directory = str(staging.dir).replace("'", "''")
     con.execute(f"set temp_directory = '{directory}'")
     return con
-
-
-def _without_repeats(con: duckdb.DuckDBPyConnection, select: str, repeats: list[DataFile], snapshot: Snapshot) -> str:
-    import pyarrow as pa
-
-    con.register("done", pa.table({"import_id": snapshot.imports}))
-    con.execute(
-        "create or replace temp table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
-        f"from read_parquet({file_list(repeats)}) where kept_import_id in (select import_id from done)"
-    )
-    return (
-        f"select * from ({select}) as a where not exists (select 1 from hidden as h where h.import_id = a.import_id "
-        "and h.source = a.source and h.line = a.line and h.item = coalesce(a.item, 0))"
-    )
 
 
 def _write(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from auditlens.tables import Table
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
+
+T = TypeVar("T")
 
 # File-name prefixes of what was rewritten, all of it rows of finished imports; other files carry their batch's id.
 COMPACTED = "compact"  # a day, sorted, without repeats
@@ -91,6 +94,38 @@ class Snapshot:
     def intact(self) -> bool:
         """Whether all its files are still there; compaction and retention take away what their commits replaced."""
         return all(f.file.exists() for files in self.committed.values() for f in files)
+
+
+def unless_gone(work: Callable[[], T], files: list[DataFile]) -> T | None:
+    """What `work` on some files returns; None when it failed because another compaction or retention took one away."""
+    import duckdb
+
+    try:
+        return work()
+    except duckdb.Error:
+        if all(f.file.exists() for f in files):
+            raise
+        return None
+
+
+def hide(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, repeats: list[DataFile]) -> None:
+    """Make table `hidden` for `unhidden`: addresses of stored rows that repeat those of finished imports."""
+    import pyarrow as pa
+
+    con.register("done", pa.table({"import_id": snapshot.imports}))
+    con.execute(
+        "create or replace table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
+        f"from read_parquet({file_list(repeats)}) where kept_import_id in (select import_id from done)"
+    )
+    con.unregister("done")
+
+
+def unhidden(select: str) -> str:
+    """The rows of a select that are not in table `hidden`."""
+    return (
+        f"select * from ({select}) as a where not exists (select 1 from hidden as h where h.import_id = a.import_id "
+        "and h.source = a.source and h.line = a.line and h.item = coalesce(a.item, 0))"
+    )
 
 
 def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = False) -> str:

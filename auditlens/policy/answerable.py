@@ -37,6 +37,14 @@ class Answerable:
     losses: tuple[Loss, ...]
     rules: tuple[Rule, ...]
 
+    def withheld(self, *, by_choice: bool) -> tuple[str, ...]:
+        """The losses in words, each once."""
+        return tuple(dict.fromkeys(describe(loss) for loss in self.losses if loss.by_choice is by_choice))
+
+    def rules_text(self) -> str:
+        """The rules as YAML list items."""
+        return dump(Policy(rules=self.rules)).partition("rules:\n")[2]
+
 
 def coverage(policy: Policy, keep: Iterable[str] = ("all",), more: Sequence[Wish] = ()) -> list[Answerable]:
     """Judge questions (names, groups or `all`) under a policy, for all requests there can be."""
@@ -49,14 +57,13 @@ def coverage_frame(answers: Sequence[Answerable]) -> pl.DataFrame:
 
     rows = []
     for answer in answers:
-        withheld = [describe(loss) for loss in answer.losses if not loss.by_choice]
         rows.append(
             {
                 "question": answer.wish.name,
                 "answerable": answer.grade,
-                "withheld": "; ".join(dict.fromkeys(withheld)) or None,
-                "by_choice": "; ".join(dict.fromkeys(describe(loss) for loss in answer.losses if loss.by_choice)) or None,
-                "rules_needed": dump(Policy(rules=answer.rules)).partition("rules:\n")[2] or None,
+                "withheld": "; ".join(answer.withheld(by_choice=False)) or None,
+                "by_choice": "; ".join(answer.withheld(by_choice=True)) or None,
+                "rules_needed": answer.rules_text() or None,
             }
         )
     columns = ("question", "answerable", "withheld", "by_choice", "rules_needed")
