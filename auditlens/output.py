@@ -36,6 +36,21 @@ def _escape(char: str) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
+def yaml_text(value: Any) -> str:
+    """A document as `kubectl get -o yaml` lays it out, texts of several lines as blocks; YAML escapes what would act on a terminal."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    made: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=False, width=10_000)
+    return made
+
+
 def write(
     frame: pl.DataFrame, format: str, out: BinaryIO | None = None, *, show: Sequence[str] = (), width: int | None = None
 ) -> None:

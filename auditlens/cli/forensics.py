@@ -196,16 +196,14 @@ def _json(value: Any) -> None:
 
 
 def _yaml(objects: Iterable[Any]) -> None:
-    """One document an object, with what it rests on in a comment; YAML escapes what would act on a terminal."""
-    import yaml
-
-    from auditlens.output import plain
+    """One document an object, with what it rests on in a comment."""
+    from auditlens.output import plain, yaml_text
 
     for known in objects:
         note = f"; {plain(known.note)}" if known.note else ""
         sys.stdout.write(f"---\n# {known.fidelity}: {plain(str(known.key))}, {plain(known.event.audit_id or '')}{note}\n")
         if known.object is not None:
-            sys.stdout.write(yaml.safe_dump(known.object, sort_keys=False, allow_unicode=False, width=10_000))
+            sys.stdout.write(yaml_text(known.object))
 
 
 def _show(rows: list[dict[str, Any]], output: str | None, columns: tuple[str, ...]) -> None:

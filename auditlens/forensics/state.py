@@ -123,7 +123,7 @@ def state_of(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime |
     flying = in_flight(con, when)
     events = candidates(con, wanted, when)
     found = [life for _, own in groupby(events, key=lambda e: e.key) for life in _last(replay.lives(own))]
-    ends = _ends(con, wanted, when)
+    ends = _ends(con, {life.key for life in found}, wanted.cluster, when)
     listed = lists(con, wanted, when)
     for life in found:
         known = _known(con, life, answer)
@@ -260,13 +260,15 @@ class _Ends:
     resources: dict[tuple[str, str, str], dt.datetime]  # (cluster, group, plural) -> when its CRD was gone
 
 
-def _ends(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> _Ends:
-    """Namespaces and CRDs that were gone, and with them everything in them."""
+def _ends(con: duckdb.DuckDBPyConnection, keys: set[Key], cluster: str | None, when: dt.datetime | None) -> _Ends:
+    """When the namespaces and CRDs of some objects were gone, and with them everything in them."""
     ends = _Ends({}, {})
-    for resource in ("namespaces", "customresourcedefinitions"):
-        if wanted.resources and resource == "namespaces" and not wanted.namespace and wanted.resources == ("namespaces",):
+    namespaces = {k.namespace for k in keys if k.namespace}
+    crds = {f"{k.resource}.{k.group}" for k in keys if "." in k.group}
+    for resource, names in (("namespaces", namespaces), ("customresourcedefinitions", crds)):
+        if not names:
             continue
-        events = candidates(con, Target(resources=(resource,), cluster=wanted.cluster), when)
+        events = candidates(con, Target(resources=(resource,), names=tuple(sorted(names)), cluster=cluster), when)
         for key, own in groupby(events, key=lambda e: e.key):
             life = replay.lives(own)[-1:]
             if life and life[0].ended is not None:

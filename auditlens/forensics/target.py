@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What was asked for: `group` None is any, `resources` empty is every kind, `name` and `namespace` may hold globs."""
+    """What was asked for: `group` None is any, `resources` empty is every kind, `name` and `namespace` may hold globs.
+
+    `names` are exact and narrow it further; None is any.
+    """
 
     group: str | None = None
     resources: tuple[str, ...] = ()
     name: str | None = None
     namespace: str | None = None
     cluster: str | None = None
+    names: tuple[str, ...] | None = None
 
     def where(self, t: str = "t") -> tuple[str, dict[str, Any]]:
         """A condition on `touch`, and its parameters."""
@@ -30,6 +34,8 @@ class Target:
             parts.append(f"{t}.resource in ({', '.join(_quoted(r) for r in self.resources)})")
         if self.group is not None and self.resources:
             parts.append(f"{t}.api_group = {_quoted(self.group)}")
+        if self.names is not None:
+            parts.append(f"{t}.name in ({', '.join(_quoted(n) for n in self.names) or 'null'})")
         for column in ("name", "namespace", "cluster"):
             value = pattern(getattr(self, column))
             if value is None:

@@ -92,24 +92,17 @@ def _facts(row: dict[str, Any], scope: Scope, key: str, most: int | None = None)
     docs = {c.name: c.doc for c in TABLES["audit"].columns()}
     order = [c for c in _FIRST if c in row] + [c for c in row if c not in _FIRST and c not in _BODIES and c != "class"]
     rows = [
-        {"field": c, "value": _value(row[c], scope), "meaning": docs.get(c, "")}
+        {"field": c, "value": literal(_value(row[c], scope), 2000), "meaning": docs.get(c, "")}
         for c in order
-        if row[c] not in (None, "", [], False)
-    ][:most]
-    frame = pl.DataFrame(rows, schema={"field": pl.String, "value": pl.String, "meaning": pl.String})
-    config = {"field": st.column_config.TextColumn(width=140), "value": st.column_config.TextColumn(width=430)}
-    st.dataframe(
-        show.clean(frame, cut=2000), hide_index=True, height=show.tall(len(rows), 18), column_config=config, key=f"{key}-facts",
-        alt="The fields of the event with their meaning",
-    )  # fmt: skip
+        if row[c] not in (None, "", "{}", [], {}, False)
+    ]
+    show.told(rows[:most], "The fields of the event with their meaning")
 
 
 def _value(value: Any, scope: Scope) -> str:
     if isinstance(value, dt.datetime):
         return scope.text(value, precise=True)
-    if isinstance(value, list):
-        return show._nested(value)
-    return str(value)
+    return show.nested(value) if isinstance(value, (list, dict)) else str(value)
 
 
 def _touched(row: dict[str, Any], scope: Scope, key: str) -> None:

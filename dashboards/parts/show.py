@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from auditlens import AuditlensError
 from auditlens.output import plain, write
@@ -27,6 +28,7 @@ _ACTS = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u061c\\u200b-\\u200f\\u202a-\\u2
 MIME = {"csv": "text/csv", "json": "application/json", "parquet": "application/vnd.apache.parquet"}
 LONG = 400  # characters of a cell; the whole text is in the evidence and in exports
 _TOO_MANY = 5000  # rows a table draws
+_ROWS = 14  # of them seen without scrolling
 
 
 def literal(text: object, most: int = 200) -> str:
@@ -53,7 +55,7 @@ def clean(frame: pl.DataFrame, *, cut: int | None = LONG) -> pl.DataFrame:
     for name in frame.columns:
         column = frame[name]
         if column.dtype.is_nested():
-            column = pl.Series(name, [None if v is None else _nested(v) for v in column.to_list()], pl.String)
+            column = pl.Series(name, [None if v is None else nested(v) for v in column.to_list()], pl.String)
         if column.dtype == pl.String:
             if column.str.contains(_ACTS).any():
                 column = pl.Series(name, [None if v is None else plain(v) for v in column.to_list()], pl.String)
@@ -69,18 +71,19 @@ def clean(frame: pl.DataFrame, *, cut: int | None = LONG) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _nested(value: Any) -> str:
+def nested(value: Any) -> str:
+    """A list or a map in one line; what is deeper as JSON."""
     if isinstance(value, list) and value and all(isinstance(v, dict) and v.keys() == {"key", "value"} for v in value):
-        return ", ".join(f"{v['key']}={v['value']}" for v in value)
-    return (
-        ", ".join(str(v) for v in value if v is not None)
-        if isinstance(value, list)
-        else json.dumps(value, default=str, ensure_ascii=False)
-    )
+        value = {v["key"]: v["value"] for v in value}
+    inner = value.values() if isinstance(value, dict) else value
+    if any(isinstance(v, (list, dict)) for v in inner):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    pairs = (f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else (str(v) for v in value if v is not None)
+    return ", ".join(pairs)
 
 
 def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """How columns are shown: times in the scope's zone, numbers with separators, source and line narrow."""
+    """How columns are shown: as wide as what they hold, times in the scope's zone, numbers with separators."""
     known: dict[str, Any] = {}
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Datetime):
@@ -91,35 +94,29 @@ def configuration(frame: pl.DataFrame, scope: Scope, extra: Mapping[str, Any] | 
             known[name] = st.column_config.NumberColumn(name, format="%d" if name in _IDS else "localized")
         elif kind.is_float():
             known[name] = st.column_config.NumberColumn(name, format="%.1f")
-        elif name in _WIDTHS:
-            known[name] = st.column_config.TextColumn(name, width=_WIDTHS[name])
-    return {**known, **(extra or {})}
+        else:
+            known[name] = st.column_config.Column(name)
+        known[name] |= (extra or {}).get(name, {})
+        if known[name].get("width") is None:
+            known[name]["width"] = _width(frame[name], known[name].get("label") or name)
+    return known
 
 
-_WIDTHS = {
-    "username": 190,
-    "acting_as": 140,
-    "mostly": 160,
-    "client": 120,
-    "resource": 120,
-    "name": 150,
-    "namespace": 95,
-    "verb": 70,
-    "command": 190,
-    "role": 110,
-    "subjects": 100,
-    "set_by": 190,
-    "path": 330,
-    "outcome": 90,
-    "level": 115,
-    "names": 150,
-    "thing": 190,
-    "users": 190,
-    "clients": 150,
-    "impersonated_username": 160,
-    "impersonated_groups": 220,
-    "how": 85,
-}
+def _width(column: pl.Series, label: str) -> int:
+    """Pixels that hold the heading, what is seen first and most of the rest: a few long cells push nothing out of sight."""
+    if column.dtype == pl.String:
+        lengths = column.str.len_chars()
+        longest = int(max(lengths.head(_ROWS).max() or 0, lengths.quantile(0.8) or 0))  # type: ignore[type-var]
+    elif column.dtype.is_numeric():
+        ends = (column.min(), column.max())
+        longest = max((len(f"{v:,.1f}" if column.dtype.is_float() else f"{v:,}") for v in ends if v is not None), default=0)
+    else:
+        longest = 0
+    return min(_WIDEST, _EDGES + round(_CHARACTER * max(longest, len(label))))
+
+
+_CHARACTER, _EDGES = 5.6, 18  # pixels, measured on the tables' font
+_WIDEST = 380  # a name of 64 characters fits; what is longer is prose, and scrolls
 _IDS = ("code", "line", "item", "rule", "life")
 
 
@@ -130,10 +127,11 @@ def table(
     """Draw a frame; the row that is selected, with all its columns, or None."""
     shown = frame.head(_TOO_MANY)
     order = [c for c in columns if c in frame.columns and frame[c].null_count() < len(frame)] or frame.columns
-    rows = min(len(shown), 14)
+    rows = min(len(shown), _ROWS)
+    made = clean(shown.select(order))
     event = st.dataframe(
-        clean(shown.select(order)), key=key, hide_index=True, height=height or tall(rows), width="stretch",
-        column_config=configuration(shown, scope, config), on_select="rerun" if select else "ignore",
+        made, key=key, hide_index=True, height=height or tall(rows), width="stretch",
+        column_config=configuration(made, scope, config), on_select="rerun" if select else "ignore",
         selection_mode="single-row", alt=about or None, placeholder="",
     )  # fmt: skip
     if len(frame) > _TOO_MANY:
@@ -142,7 +140,18 @@ def table(
     return shown.row(picked[0], named=True) if picked and picked[0] < len(shown) else None
 
 
-def tall(rows: int, most: int = 14) -> int:
+def halves(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two columns side by side, one below the other where the window is too narrow for two tables."""
+    left, right = st.container(key=f"halves-{key}").columns(2, gap="medium")
+    return left, right
+
+
+def told(rows: Sequence[Mapping[str, Any]], about: str, *, height: int | Literal["content"] = "content") -> None:
+    """A still table whose cells wrap; its cells are Markdown of ours, texts of the log in it `literal`."""
+    st.table(pl.DataFrame(rows, infer_schema_length=None), border="horizontal", hide_index=True, height=height, alt=about)
+
+
+def tall(rows: int, most: int = _ROWS) -> int:
     """Pixels of a table that shows so many rows without a scroll bar."""
     return 34 + 31 * max(1, min(rows, most))
 

@@ -32,6 +32,7 @@ _QUERY = {
     "Anonymous": ("anonymous", ("username", "source_ip", "client", "verb", "thing", "code", "requests", "last_time")),
 }  # fmt: skip
 TABS = ("Denials", *_QUERY)
+_DECIDERS = ("authentication", "impersonation", "authorization", "admission")  # in the order a request comes to them
 
 
 def denials(now: scope.Scope) -> None:
@@ -48,9 +49,10 @@ def denials(now: scope.Scope) -> None:
         .to_list()
     )
     made = charts.plain_columns(deciders.filter(pl.col("username").is_in(top)), "username", "decided_by")
+    parts = [*_DECIDERS, *sorted(set(made["decided_by"]) - set(_DECIDERS))]
     chart = alt.Chart(made).mark_bar().encode(
         alt.X("refused:Q", title="refused requests", axis=alt.Axis(tickCount=8, tickMinStep=1)), alt.Y("username:N", sort="-x", title=None, axis=alt.Axis(labelLimit=330)),
-        alt.Color("decided_by:N", scale=alt.Scale(range=palette.series()), legend=alt.Legend(orient="top", title=None)),
+        alt.Color("decided_by:N", scale=alt.Scale(domain=parts, range=palette.series()), legend=alt.Legend(orient="top", title=None)),
         tooltip=["username:N", alt.Tooltip("decided_by:N", title="decided by"), "refused:Q"],
     )  # fmt: skip
     st.caption("Refused requests by user and by the part of the apiserver that decided")

@@ -97,13 +97,13 @@ def results(answer: Answer, question: Question, values: dict[str, Any], now: sco
         st.text(" ".join(question.needs.split()))
     with st.container(horizontal=True, vertical_alignment="center"):
         show.exports(frame, question.name, f"export-{question.name}")
-    left, right = st.columns(2)
+    left, right = show.halves("recipe")
     with left:
         st.caption("The same on the command line")
         st.code(recipe.command(question, values, store.path()), language="bash", wrap_lines=True)
     with right:
         st.caption("The same in SQL, for `auditlens sql` or the SQL box")
-        st.code(recipe.sql(question, values), language="sql", height=160)
+        st.code(recipe.sql(question, values), language="sql", height=160, wrap_lines=True)
 
 
 def _group(question: Question, row: dict[str, Any], values: dict[str, Any]) -> None:
@@ -196,8 +196,8 @@ def sql(now: scope.Scope) -> None:
         name = st.selectbox("Table", PUBLIC, key="table", bind="query-params", label_visibility="collapsed")
         table = TABLES[name]
         st.caption((table.__doc__ or "").split("\n")[0])
-        schema = pl.DataFrame([{"column": c.name, "type": c.type, "meaning": c.doc} for c in table.columns()])
-        st.dataframe(schema, hide_index=True, height=330, key="schema", alt=f"Columns of the table {name}")
+        rows = [{"column": f"**{c.name}** {c.type.lower()}", "meaning": c.doc} for c in table.columns()]
+        show.told(rows, f"Columns of the table {name}", height=330)
     with left:
         statement = st.text_area(
             "One SELECT; it can read this lake and nothing else", START, key="sql", bind="query-params", height=250

@@ -9,17 +9,14 @@ from typing import Any
 import altair as alt
 import polars as pl
 import streamlit as st
-import yaml
-from parts import charts, evidence, forensic, palette, scope, show, store
+from parts import charts, evidence, forensic, lineage, palette, scope, show, store
 from parts.show import literal
 
 from auditlens import kinds
-from auditlens.output import plain
+from auditlens.output import plain, yaml_text
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
-_FIELD_WIDTHS = {"path": 330, "old": 150, "new": 190, "by": 190}
-_DRAWN = 40  # bars of a family
 _FOLLOWED = 2000  # requests of one object that are followed unasked
 
 
@@ -217,8 +214,8 @@ def changes(target: str, namespace: str, now: scope.Scope) -> None:
             show.nothing("No request for this object in this time range.")
             return
         picked = show.table(
-            answer.frame, now, "history", columns=("time", "username", "verb", "subresource", "outcome", "changed", "no_op", "life", "client", "source", "line"),
-            config={"changed": st.column_config.TextColumn(width="large"), "no_op": st.column_config.CheckboxColumn("no-op", help="The resource version stayed as it was")},
+            answer.frame, now, "history", columns=("time", "username", "verb", "subresource", "changed", "outcome", "no_op", "life", "client", "source", "line"),
+            config={"changed": st.column_config.TextColumn("changed"), "no_op": st.column_config.CheckboxColumn("no-op", help="The resource version stayed as it was")},
             about="Every request that touched the object, with what it changed",
         )  # fmt: skip
         if picked:
@@ -254,17 +251,11 @@ def fields(rows: list[dict[str, Any]], now: scope.Scope, *, who: bool = False, k
         for r in rows
     ]
     frame = pl.DataFrame(made, infer_schema_length=None)
-    st.dataframe(
-        show.clean(frame),
-        hide_index=True,
-        column_config=show.configuration(
-            frame, now, {n: st.column_config.TextColumn(width=w) for n, w in _FIELD_WIDTHS.items() if n in frame}
-        ),
-        key=f"fields{key}",
-        height=show.tall(len(made)),
-        placeholder="",
-        alt="Fields that differ",
-    )
+    columns = ("path", "op", "old", "new", "by", "time", "client")
+    picked = show.table(frame, now, f"fields{key}", columns=columns, select=who, about="Fields that differ")
+    if picked and picked["audit_id"]:
+        with st.container(border=True):
+            evidence.event(picked["audit_id"], now, brief=True, key=f"fields{key}-evidence")
 
 
 def _text(value: Any) -> str | None:
@@ -315,9 +306,7 @@ def state(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
                 body = known.object
                 if not managed and isinstance(body.get("metadata"), dict):
                     body = body | {"metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
-                st.code(
-                    show.pretty(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)), language="yaml", height=460
-                )
+                st.code(show.pretty(yaml_text(body)), language="yaml", height=460, wrap_lines=True)
             else:
                 show.nothing("Only that it was there is known; its body is not in the log.")
 
@@ -367,9 +356,8 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
             }
             for r in rows
         ]
-        widths = {name: st.column_config.TextColumn(width=width) for name, width in (("path", 310), ("value", 150))}
         frame = pl.DataFrame(made, infer_schema_length=None)
-        picked = show.table(frame, now, "blame", config=widths, about="Fields with who set them last")
+        picked = show.table(frame, now, "blame", about="Fields with who set them last")
         if picked and picked["audit_id"]:
             with st.container(border=True):
                 evidence.event(picked["audit_id"], now, brief=True, key="blame-evidence")
@@ -383,23 +371,7 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
     if not frame.height:
         show.nothing("The log names no owner and nothing it owns.", "Owners stand in response bodies of creates and changes.")
         return
-    indent = pl.when(pl.col("depth") > 1).then(pl.concat_str(
-        pl.lit("└"), pl.lit("─").repeat_by((pl.col("depth") - 2).clip(lower_bound=0)).list.join(""), pl.lit(" "))).otherwise(pl.lit(""))  # fmt: skip
-    made = charts.plain_columns(charts.wall(frame.with_columns(
-        pl.concat_str(indent, "resource", pl.lit("/"), "name").alias("thing")), now, "first_time", "last_time"), "thing", "resource")  # fmt: skip
-    low, high = frame["first_time"].min(), frame["last_time"].max()
-    assert isinstance(low, dt.datetime) and isinstance(high, dt.datetime)
-    margin = max((high - low) / 50, dt.timedelta(milliseconds=5))
-    chart = alt.Chart(made.head(_DRAWN).rename({"first_time": "time"})).mark_bar(height=8, color=palette.accent(), stroke=palette.accent(), strokeWidth=2).encode(
-        charts.axis(low - margin, high + margin, now, grid=True), alt.X2("last_time"),
-        alt.Y("thing:N", sort=None, title=None, axis=alt.Axis(labelLimit=320, labelAlign="left", ticks=False, **charts.left(made.head(_DRAWN)["thing"], 320))),
-        tooltip=["relation:N", "depth:Q", "thing:N", alt.Tooltip("first_time_text:N", title="first seen"), alt.Tooltip("last_time_text:N", title="last seen")],
-    )  # fmt: skip
-    charts.draw(chart, "family-chart", "Owner and owned objects in time", 20 * min(made.height, _DRAWN))
-    st.caption(
-        "Owners first, then what it owns, and what that owns; a bar is from the first to the last answer that says so."
-        + (f" Drawn are the first {_DRAWN} of {frame.height:,}." if frame.height > _DRAWN else "")
-    )
+    lineage.family(frame, now)
     picked = show.table(
         frame,
         now,
@@ -424,51 +396,13 @@ def why(target: str, namespace: str, now: scope.Scope) -> None:
         chain = store.call("why", found, target, namespace=namespace or None)
         told = chain.as_dict()
         show.notes(told["limits"])
-        if not told["links"]:
-            return
-        picture(told["links"], now)
+        if told["links"]:
+            links(list(reversed(told["links"])), now)
 
 
-def picture(links: list[dict[str, Any]], now: scope.Scope) -> None:
-    """The chain drawn from the root to the effect; a click on a node opens its event."""
-    ordered = list(reversed(links))
-    made = pl.DataFrame([
-        {"n": i, "who": plain(x["impersonated_username"] or x["username"] or "nobody"),
-         "did": plain(f"{x['verb']} {x['resource']}" + (f"/{x['subresource']}" if x["subresource"] else "")),
-         "name": plain(str(x["name"] or "")), "effect": plain(str(x["effect"]))[:110], "rule": plain(str(x["rule"]))[:140], "sure": str(x["sure"]),
-         "when": now.text(x["time"], precise=True), "audit_id": plain(str(x["audit_id"])), "kind": "root" if i == 0 else "link"}
-        for i, x in enumerate(ordered)
-    ])  # fmt: skip
-    y = alt.Y("n:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0.35))
-    base = alt.Chart(made).encode(y)
-    box = base.mark_rect(cornerRadius=6, stroke=palette.accent(), fillOpacity=0.14, fill=palette.accent()).encode(
-        x=alt.value(0), x2=alt.value(400), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
-        tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "audit_id:N"],
-    ).add_params(alt.selection_point(name="node", fields=["audit_id"], on="click", clear="dblclick"))  # fmt: skip
-    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=378).encode(
-        x=alt.value(12), text="who:N"
-    )
-    did = (
-        base.transform_calculate(line="datum.did + ' ' + datum.name")
-        .mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=378)
-        .encode(x=alt.value(12), text="line:N")
-    )
-    rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=520).encode(x=alt.value(418), text="rule:N")
-    effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
-        align="left", baseline="top", dy=3, fontSize=11, limit=520, opacity=0.75).encode(x=alt.value(418), text="line:N")  # fmt: skip
-    arrow = base.transform_filter(f"datum.n < {len(ordered) - 1}").mark_text(text="↓", fontSize=14, dy=33, color=palette.accent())
-    arrow = arrow.encode(x=alt.value(200))
-    st.caption("From the root (top) to the effect. Click a box to see its event.")
-    event = charts.draw(
-        box + title + did + rule + effect + arrow,
-        "why-chart",
-        "The chain of causes, root first",
-        66 * len(links),
-        around=6,
-        on_select="rerun",
-        selection_mode=["node"],
-    )
-    picked = (event["selection"].get("node") or [{}])[0].get("audit_id")
+def links(ordered: list[dict[str, Any]], now: scope.Scope) -> None:
+    """The chain as a picture and as a table; a click on either opens the event."""
+    picked = lineage.causes(ordered, now)
     frame = pl.DataFrame(
         [{k: _text(v) if not isinstance(v, (dt.datetime, int)) else v for k, v in x.items()} for x in ordered],
         infer_schema_length=None,

@@ -152,7 +152,7 @@ def peaks(frame: pl.DataFrame, buckets: int) -> pl.DataFrame:
 
 def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """Spikes of refusals and failures; who is seen for the first time."""
-    left, right = st.columns(2, gap="medium")
+    left, right = show.halves("unusual")
     with left:
         st.subheader(
             "Spikes",
@@ -171,7 +171,7 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
             )
             picked = show.table(
                 frame, now, "spikes", columns=("time", "class", "requests", "mostly", "doing"), height=show.tall(frame.height, 7),
-                config={"time": st.column_config.DatetimeColumn("time", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=75), "mostly": st.column_config.TextColumn("mostly by", width=125), "doing": st.column_config.TextColumn("mostly doing", width=120)},
+                config={"time": st.column_config.DatetimeColumn("time", format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm", timezone=now.zone, width=75), "mostly": st.column_config.TextColumn("mostly by"), "doing": st.column_config.TextColumn("mostly doing")},
                 about="Spikes of refusals and failures",
             )  # fmt: skip
             if picked:
@@ -192,9 +192,6 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
                 columns=("what", "value", "first_time", "events"),
                 height=show.tall(frame.height, 7),
                 config={
-                    "what": st.column_config.TextColumn(width=65),
-                    "value": st.column_config.TextColumn(width=205),
-                    "events": st.column_config.NumberColumn(width=60),
                     "first_time": st.column_config.DatetimeColumn(
                         "first",
                         format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm",
@@ -219,14 +216,14 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
 
 def busy(now: scope.Scope) -> None:
     """Who makes the most requests, and what was changed most."""
-    left, right = st.columns(2, gap="medium")
+    left, right = show.halves("busy")
     with left:
         st.subheader("Top talkers", anchor=False)
         frame = store.figure("talkers", **now.params)
         most = float(frame["requests"].max() or 1)  # type: ignore[arg-type]
         bar = st.column_config.ProgressColumn("requests", max_value=most, format="localized", width=110)
         picked = show.table(
-            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "username": st.column_config.TextColumn(width=140), "client": st.column_config.TextColumn(width=80), "failed": st.column_config.NumberColumn(width=50), "p95_ms": st.column_config.NumberColumn("p95 ms", format="%.1f", width=55)},
+            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "p95_ms": st.column_config.NumberColumn("p95 ms", format="%.1f")},
             height=show.tall(12), about="Users and programs with the most requests",
         )  # fmt: skip
         if picked:
@@ -236,7 +233,6 @@ def busy(now: scope.Scope) -> None:
         frame = store.figure("changed", **now.params)
         picked = show.table(
             frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed"), height=show.tall(12),
-            config={"failed": st.column_config.NumberColumn(width=50), "changes": st.column_config.NumberColumn(width=60), "name": st.column_config.TextColumn(width=145), "namespace": st.column_config.TextColumn(width=75), "resource": st.column_config.TextColumn(width=85)},
             about="Objects that were changed most",
         )  # fmt: skip
         if picked:

@@ -133,16 +133,12 @@ def one(made: policy.Policy) -> None:
         {
             "rule": s.rule,
             "line": s.line,
-            "level": s.level,
-            "decides": s.decides,
-            "why": "; ".join(m.why for m in s.missed) or "matches",
+            "level": f"**{s.level}**" if s.decides else s.level,
+            "why": show.words("; ".join(m.why for m in s.missed) or "matches: decides"),
         }
         for s in told.steps
     ]
-    frame = pl.DataFrame(
-        rows, schema={"rule": pl.Int64, "line": pl.Int64, "level": pl.String, "decides": pl.Boolean, "why": pl.String}
-    )
-    st.dataframe(show.clean(frame, cut=1000), hide_index=True, key="explain", alt="The rules up to the one that decides")
+    show.told(rows, "The rules up to the one that decides")
 
 
 def _request(
@@ -223,8 +219,8 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
                 "events_after",
             ),
             config={
-                "level_before": st.column_config.TextColumn("before", width=115),
-                "level_after": st.column_config.TextColumn("after", width=75),
+                "level_before": st.column_config.TextColumn("before"),
+                "level_after": st.column_config.TextColumn("after"),
                 "bytes_before": st.column_config.NumberColumn("bytes before", format="compact", width=90),
                 "bytes_after": st.column_config.NumberColumn("after", format="compact", width=60),
             },
@@ -235,24 +231,28 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
 
 
 def coverage(made: policy.Policy, now: scope.Scope) -> None:
-    """Which questions the policy lets be answered in full."""
-    judge, framed = forensic.function("coverage", "policy"), forensic.function("coverage_frame", "policy")
-    if judge is None or framed is None:
+    """Which questions the policy lets be answered in full; of a chosen one, what is withheld and the rules it lacks."""
+    judge, brief = forensic.function("coverage", "policy"), forensic.function("coverage_brief", "policy")
+    if judge is None or brief is None:
         forensic.missing("The coverage of questions by a policy")
         return
     with forensic.attempt("The coverage"):
-        frame = framed(judge(made))
+        answers = judge(made)
+        frame = brief(answers)
         counts = dict(frame["answerable"].value_counts().iter_rows())
         with st.container(horizontal=True):
             for grade, (icon, colour, meaning) in _GRADES.items():
                 if counts.get(grade):
                     st.badge(f"{counts[grade]} {meaning}", icon=icon, color=colour)  # type: ignore[arg-type]
         picked = show.table(frame, now, "coverage-matrix", about="Questions and whether the policy lets them be answered")
-        if picked and picked["rules_needed"]:
+        if not picked:
+            st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
+            return
+        chosen = next(a for a in answers if a.wish.name == picked["question"])
+        show.notes([*chosen.withheld(by_choice=False), *(f"by choice: {loss}" for loss in chosen.withheld(by_choice=True))])
+        if rules := chosen.rules_text():
             st.caption("Rules that would be needed, before those that take the requests away")
-            st.code(show.pretty(picked["rules_needed"]), language="yaml")
-        else:
-            st.caption(":material/ads_click: Select a question to see the rules it lacks.")
+            st.code(show.pretty(rules), language="yaml", wrap_lines=True)
 
 
 def recommend(text: str, now: scope.Scope) -> None:
@@ -304,9 +304,9 @@ def recommend(text: str, now: scope.Scope) -> None:
             st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(result.text,))
         yaml, against, lost = st.tabs(["YAML", "Diff to the editor's", "Given up"])
         with yaml:
-            st.code(show.pretty(result.text), language="yaml", height=460)
+            st.code(show.pretty(result.text), language="yaml", height=460, wrap_lines=True)
         with against:
-            st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460)
+            st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460, wrap_lines=True)
         with lost:
             show.notes(result.given_up or ("nothing of what was asked for",))
             if result.costs:

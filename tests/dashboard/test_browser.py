@@ -176,8 +176,11 @@ def test_policy_shows_the_figures_of_the_api(tab: Tab, capture_lake: Path) -> No
     result = policy.simulate(Lake(capture_lake), policy.load(text))
     assert (tab.metric("Dead rules"), len(tab.cells(0)) > 0) == (str(len(result.dead)), True)
     tab.choose("Coverage")
-    whole = sum(a.grade == "yes" for a in policy.coverage(policy.load(text)))
-    tab.says(f"{whole} answered in full")
+    answers = policy.coverage(policy.load(text))
+    tab.says(f"{sum(a.grade == 'yes' for a in answers)} answered in full")
+    lacking = next(a for a in answers if a.grade == "partly")
+    tab.row(0, [row[0] for row in tab.cells(0)].index(lacking.wish.name)).says("Rules that would be needed")
+    assert all(f"rules[{loss.rule}] takes" in tab.words() for loss in lacking.losses if loss.rule is not None)
 
 
 # --- ways through the pages
@@ -209,6 +212,10 @@ def test_a_change_leads_to_its_event(tab: Tab, changed: str) -> None:
     tab.row(0, 0).says("evidence").follow("Open the event", "event")
     tab.page.get_by_role("tab", name="Response body").click()
     tab.says('"kind"')
+
+
+def test_a_difference_leads_to_the_request_that_made_it(tab: Tab, changed: str) -> None:
+    tab.open(f"{changed}&tab=Diff").row(0, 0).says("evidence").follow("Open the event", "event")
 
 
 def test_why_leads_to_the_root_and_its_event(tab: Tab, capture_lake: Path, chained: str) -> None:

@@ -153,8 +153,8 @@ def test_an_event_shows_its_fields_and_where_it_stands(page: Page, small_lake: P
         small_lake, "select audit_id, source, line from audit where verb = 'create' order by line limit 1"
     ).row(0)
     app = page(small_lake, f"event?audit_id={audit_id}")
-    fields = dict(zip(frame(app)["field"], frame(app)["value"], strict=True))
-    assert fields["verb"] == "create"
+    facts = app.table[0].value
+    assert dict(zip(facts["field"], facts["value"], strict=True))["verb"] == "`create`"
     assert f"{source}:{line}" in texts(app)
 
 
@@ -269,7 +269,7 @@ def test_hostile_events_and_objects_stay_text(page: Page, hostile_lake: Path, n:
 
     app = page(hostile_lake, f"event?audit_id=00000000-0000-4000-8000-{n:012d}")
     harmless(app)
-    assert frame(app)["value"].str.len().max() > 3
+    assert app.table[0].value["value"].str.len().max() > 5
     name, namespace = quote(HOSTILE[n]), quote(HOSTILE[n][:200])
     harmless(page(hostile_lake, f"ask?question=requests&user={name}"))
     for tab in ("Changes", "State", "Family", "Why") if n in (0, 3) else ("Changes",):
@@ -281,8 +281,9 @@ def harmless(app: AppTest) -> None:
     import re
 
     acting = re.compile("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b]")
-    for element in (*app.markdown, *app.caption, *app.subheader, *app.warning, *app.info, *app.error, *app.success):
-        value = str(element.value)
+    boxes = (*app.markdown, *app.caption, *app.subheader, *app.warning, *app.info, *app.error, *app.success)
+    cells = (cell for table in app.table for column in table.value for cell in table.value[column])  # these are Markdown too
+    for value in map(str, (*(box.value for box in boxes), *cells)):
         assert not acting.search(value), value
         outside = re.sub(r"(`+).+?\1(?!`)", "", value, flags=re.DOTALL)
         for sign in ("<script", "evil.example", "[click]", ":red[red]", "**bold**", ":material/skull:"):
@@ -443,3 +444,26 @@ def test_the_family_reaches_owners_and_what_they_own(page: Page, capture_lake: P
     assert shown["depth"].tolist() == [-2, -1] and shown["resource"].tolist() == ["Deployment", "ReplicaSet"]
     app = page(capture_lake, f"object?object=deployments.apps/{shown['name'][0]}&namespace={namespace}&tab=Family")
     assert {replicas, pod} <= set(frame(app)["name"]) and set(frame(app)["depth"]) == {1, 2}
+
+
+def test_columns_hold_what_they_show() -> None:
+    import sys
+
+    import polars as pl
+
+    sys.path.insert(0, str(APP.parent))
+    from parts import scope, show
+
+    account = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+    frame = pl.DataFrame(
+        {
+            "verb": ["get"] * 13 + ["deletecollection"] + ["get"] * 6,
+            "username": [account] * 20,
+            "uri": ["/" * 500] * 20,
+            "n": [1234567] * 20,
+        }
+    )
+    made = show.configuration(frame, scope.Scope(None, None, None, "UTC"), {"n": {"label": "a heading longer than the number"}})
+    widths = {name: column["width"] for name, column in made.items()}
+    assert widths["username"] > 5.6 * len(account) and widths["verb"] > 5.6 * len("deletecollection")
+    assert widths["uri"] < 400 and widths["n"] > 5.6 * len("a heading longer than the number")
