@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,17 @@ def body(kind: str, name: str, uid: str, *owner: str) -> dict[str, Any]:
 def make(root: Path, *events: dict[str, Any]) -> str:
     imported(root / "lake", write(root / "a.log", events))
     return str(root / "lake")
+
+
+def test_a_question_does_not_bring_pandas_along(tmp_path: Path) -> None:
+    """pandas is installed with the dashboard, and costs a command 0.15 s where anything imports it."""
+    lake = make(tmp_path, event())
+    code = (
+        "import sys; from auditlens.cli import main; main(['ask', 'requests', '--lake', sys.argv[1]]); "
+        "print('pandas' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, lake], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.count("get") and done.stderr.strip().endswith("False")
 
 
 @pytest.fixture(scope="module")
