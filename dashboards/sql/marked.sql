@@ -1,4 +1,4 @@
-/* Part of others: changes, failures and sessions with their lane, which is an object, a user or a node. */
+/* Part of others: changes, failures and sessions with their lane, which is an object, a user or a node, and what was done. */
 select
     case $by
         when 'objects' then resource || coalesce('/' || coalesce(name, object_name), '')
@@ -10,6 +10,8 @@ select
         end
     end as lane,
     coalesce(subresource, '') in ('exec', 'attach', 'portforward') as session,
+    {class} as class,
+    case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
     *
 from audit
 where stage in ('ResponseComplete', 'Panic')

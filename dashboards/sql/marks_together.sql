@@ -3,8 +3,7 @@
 select lane, session, class, did, events, last_time, unnest(e)
 from (
     select
-        lane, session, {class} as class,
-        case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
+        lane, session, class, did,
         case when session then audit_id || line end as alone,
         epoch_us(stage_time) // cast($step * 1000000 as bigint) as stretch,
         count(*) as events,
