@@ -119,18 +119,20 @@ def _touched(row: dict[str, Any], scope: Scope, key: str) -> None:
         show.link("object", "Open the object", ":material/deployed_code:", **show.address(picked))
 
 
+_OTHER = {"event_http": "The apiserver's line about it", "event_trace": "Its trace", "event_klog": "Log entries that name it"}
+
+
+def said(audit_id: str, scope: Scope, key: str, *, name: str = "event_http") -> bool:
+    """What the apiserver's own log says of a request; whether it says anything."""
+    frame = store.figure(name, audit_id=audit_id)
+    if frame.height:
+        st.caption(_OTHER[name])
+        show.table(frame, scope, f"{key}-{name}", select=False)
+    return frame.height > 0
+
+
 def _other_logs(audit_id: str, scope: Scope, key: str) -> None:
-    found = False
-    for name, about in (
-        ("event_http", "The apiserver's line about it"),
-        ("event_trace", "Its trace"),
-        ("event_klog", "Log entries that name it"),
-    ):
-        frame = store.figure(name, audit_id=audit_id)
-        if frame.height:
-            found = True
-            st.caption(about)
-            show.table(frame, scope, f"{key}-{name}", select=False)
+    found = [name for name in _OTHER if said(audit_id, scope, key, name=name)]
     if not found:
         show.nothing(
             "No other log in this lake names this request.",

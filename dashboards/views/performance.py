@@ -81,6 +81,7 @@ def traces(now: scope.Scope) -> None:
     if chosen["audit_id"]:
         with st.container(border=True):
             evidence.event(str(chosen["audit_id"]), now, brief=True, key="trace-evidence")
+            evidence.said(str(chosen["audit_id"]), now, "trace")
 
 
 def waterfall(steps: pl.DataFrame, chosen: dict[str, object]) -> None:

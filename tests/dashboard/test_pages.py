@@ -140,6 +140,8 @@ def test_a_trace_shows_its_steps_and_its_event(page: Page, capture_lake: Path) -
     app = page(capture_lake, "performance?tab=Traces")
     assert frame(app)["total_ms"].is_monotonic_decreasing
     assert "The steps of" in texts(app)
+    http = frame(app, 1)
+    assert http["apf_pl"].notna().any() and f"{app.table[0].value['value'].tolist()}".count(http["uri"][0].partition("?")[0])
     flow = page(capture_lake, "performance?tab=Flow control")
     assert not flow.error
 
