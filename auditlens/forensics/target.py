@@ -90,9 +90,10 @@ def _custom(
 
 def _served(con: duckdb.DuckDBPyConnection, resources: tuple[str, ...], group: str) -> str | None:
     """The newest group of a kind; any group where the log has the kind under another one only (a CRD, an old server)."""
-    listed = ", ".join(_quoted(r) for r in resources)
-    groups = {r[0] for r in con.execute(f"select distinct api_group from touch where resource in ({listed})").fetchall()}
-    return group if not groups or group in groups else None
+    of = f"select 1 from touch where resource in ({', '.join(_quoted(r) for r in resources)})"
+    if con.execute(f"{of} and api_group = {_quoted(group)} limit 1").fetchall():
+        return group
+    return None if con.execute(f"{of} limit 1").fetchall() else group
 
 
 def _quoted(text: str) -> str:

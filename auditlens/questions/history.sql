@@ -62,9 +62,9 @@ listed as (
         on e.import_id = t.import_id and e.source = t.source and e.line = t.line
         and coalesce(e.item, 0) = coalesce(t.item, 0) and e.audit_id = t.audit_id
     where e.stage <> 'RequestReceived'
-        and e.verb in ('list', 'watch', 'deletecollection')
+        and (e.verb = 'deletecollection' or $reads and e.verb in ('list', 'watch'))
         and t.via = 'item'
-        and t.verb in ('list', 'watch', 'deletecollection')
+        and (t.verb = 'deletecollection' or $reads and t.verb in ('list', 'watch'))
         and ($resource is null or t.resource = $resource)
         and fits(t.namespace, $namespace)
         and fits(t.name, $name)
