@@ -183,6 +183,8 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], *
         raise QueryError(f"stopped after {timeout:g} s; narrow the query, or give it more time with --timeout") from None
     except duckdb.Error as e:
         raise QueryError(str(e)) from e
+    except Exception as e:  # of polars, which has no type for intervals, unions and others
+        raise QueryError(f"a column has a type that cannot be shown ({e}); cast it to varchar") from e
     finally:
         if timer:
             timer.cancel()

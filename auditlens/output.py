@@ -101,7 +101,9 @@ def _json(value: Any) -> str:
 
 
 def time_text(value: dt.datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as the apiserver writes it."""
+    """RFC 3339 in UTC with microseconds, as the apiserver writes it; a time without a zone, which only SQL makes, without one."""
+    if value.tzinfo is None:
+        return value.isoformat(timespec="microseconds")
     return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

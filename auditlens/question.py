@@ -42,6 +42,7 @@ COMMON = {
     "limit": "at most this many rows",
     "kind": "kind of the object, as kubectl takes it: pod, deploy, deployments.apps",
     "resource": "plural resource name, such as pods; kinds and short names are understood too",
+    "api_group": "API group of the resource, as in services.serving.knative.dev",
     "namespace": "namespace; globs",
     "name": "name of the object; globs",
     "uid": "uid of the object",
@@ -121,7 +122,7 @@ def load(path: Traversable) -> Question:
     """Read a question file. Raises QuestionError naming the file."""
     import duckdb
 
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     match = re.match(r"\s*/\*(.*?)\*/", text, re.DOTALL)
     if match is None:
         raise QuestionError(f"{path}: a question begins with a comment that declares it")
@@ -222,8 +223,10 @@ def answer(
 
     def run(con: duckdb.DuckDBPyConnection) -> Answer:
         bound = {k: _bound(k, v) for k, v in values.items()}
-        if bound.get("resource"):
-            bound["resource"] = _resource(con, str(bound["resource"]))
+        if word := bound.get("resource"):
+            bound["resource"] = _resource(con, word)
+            if "." in word and "api_group" in bound:
+                bound["api_group"] = bound["api_group"] or kinds.parse_object(f"{word}/x").api_group
         result = Answer(asked, engine.query(con, asked.sql, bound, timeout=timeout), values)
         result.notes += _notes(con, result)
         return result
@@ -246,6 +249,8 @@ def _values(question: Question, lake: Lake, object: str | None, params: Mapping[
             raise UsageError(f"{question.name} has no parameter {key!r}{hint}")
         if value is not None:
             values[key] = value
+    if values.get("limit") is not None and values["limit"] < 1:
+        raise UsageError(f"limit {values['limit']} makes no sense; it is 1 or more")
     end = None
     if any(isinstance(values.get(t), str) and "end" in values[t] for t in _TIMES):
         end = last_time(lake)

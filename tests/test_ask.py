@@ -13,6 +13,7 @@ from conftest import auditlens, event, imported, rows, when, write
 
 from auditlens import ask
 from auditlens.errors import QueryError, UsageError
+from auditlens.forensics.story import history
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.question import QuestionError, answer, find, load, questions
@@ -275,3 +276,50 @@ def test_an_eviction_asks_for_a_dry_run_inside_its_delete_options(tmp_path: Path
     lake = tmp_path / "lake"
     imported(lake, write(tmp_path / "a.log", events))
     assert rows(lake, "select dry_run from audit order by stage_time, line") == [(True,), (False,), (False,), (False,)]
+
+
+def test_an_api_group_tells_resources_of_one_name_apart(tmp_path: Path) -> None:
+    core = {"resource": "services", "namespace": "shop", "name": "x", "apiVersion": "v1"}
+    serving = core | {"apiGroup": "serving.knative.dev"}
+    lake = make(
+        tmp_path, event(1, verb="delete", objectRef=core), event(2, verb="update", objectRef=serving, user={"username": "bob"})
+    )
+    knative = "services.serving.knative.dev/x"
+    assert ask(lake, "who-deleted", object=knative, namespace="shop").height == 0
+    assert ask(lake, "history", object=knative)["username"].to_list() == ["bob"]
+    assert history(lake, knative, namespace="shop").frame["username"].to_list() == ["bob"]
+    assert history(lake, "svc/x", namespace="shop").frame["username"].to_list() == ["alice"]
+    assert ask(lake, "requests", api_group="serving.knative.dev")["username"].to_list() == ["bob"]
+
+
+def test_history_shows_sessions_over_websockets_and_tells_dry_runs(tmp_path: Path) -> None:
+    session = event(
+        1, verb="get", objectRef=POD | {"subresource": "exec"}, requestURI="/api/v1/namespaces/shop/pods/web/exec?command=sh"
+    )
+    tried = event(2, verb="delete", objectRef=POD, requestURI="/api/v1/namespaces/shop/pods/web?dryRun=All")
+    lake = make(tmp_path, session, tried)
+    assert ask(lake, "history", object="pod/web")["outcome"].to_list() == ["ok", "dry-run"]
+    assert ask(lake, "session", user="alice")["outcome"].to_list() == ["ok", "dry-run"]
+
+
+def test_a_watch_of_secrets_is_one_row(tmp_path: Path) -> None:
+    of = {
+        "verb": "watch",
+        "objectRef": {"resource": "secrets", "namespace": "shop", "apiVersion": "v1"},
+        "requestURI": "/api/v1/namespaces/shop/secrets?watch=1",
+    }
+    lake = make(tmp_path, event(1, stage="ResponseStarted", **of), event(1, **of))
+    assert ask(lake, "secret-access").height == 1
+
+
+def test_a_limit_is_one_or_more(deletions: str) -> None:
+    for limit in (0, -1):
+        with pytest.raises(UsageError, match="1 or more"):
+            ask(deletions, "requests", limit=limit)
+
+
+def test_sql_says_which_values_it_cannot_show_and_adds_no_zone(deletions: str) -> None:
+    done = auditlens("sql", "select max(stage_time) - min(stage_time) as d from audit", "--lake", deletions)
+    assert done.returncode == 1 and b"cast it to varchar" in done.stderr
+    shown = auditlens("sql", "select timestamp '2026-01-02 03:04:05' as t", "--lake", deletions).stdout
+    assert b"2026-01-02T03:04:05.000000" in shown and b"000000Z" not in shown

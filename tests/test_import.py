@@ -20,6 +20,7 @@ from conftest import (
     CAPTURES,
     EVIDENCE,
     SHARED,
+    accounted,
     assert_same,
     auditlens,
     content,
@@ -35,7 +36,7 @@ from conftest import (
     write,
 )
 
-from auditlens.errors import UsageError
+from auditlens.errors import LakeError, UsageError
 from auditlens.lake import Lake
 from auditlens.lake.care import verify
 
@@ -536,3 +537,44 @@ def test_out_of_space_is_a_clear_error_and_the_lake_stays_whole(tmp_path: Path) 
     assert not verify(Lake(lake)).height
     assert not list((lake / "_staging").glob("*"))
     assert imported(lake, large).total()["rows"]["audit"] > 800
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "infinity"]
+)
+def test_a_time_that_cannot_be_is_unknown(tmp_path: Path, time: str) -> None:
+    """It would make the file everybody's neighbour, and some end in no date Python has; the text is kept beside the event."""
+    good, late = event(1), event(2, stageTimestamp=time)
+    never = event(3, stageTimestamp=time, requestReceivedTimestamp=time)
+    for events in ([good], [late], [never]):
+        imported(tmp_path / "lake", write(tmp_path / f"{len(events)}-{events[0]['auditID'][-1]}.log", events))
+    found = rows(
+        tmp_path / "lake", "select stage_time is not null, time_source, extra ->> '$.stageTimestamp' from audit order by audit_id"
+    )
+    assert found == [(True, "event", None), (True, "received", time), (False, None, time)]
+    accounted(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("between", [b"", b",\n", b"\r\n", b" "])
+def test_events_that_share_a_line_or_end_oddly_are_read(tmp_path: Path, between: bytes) -> None:
+    lines = [json.dumps(event(n), separators=(",", ":")).encode() for n in range(3)]
+    (tmp_path / "audit.log").write_bytes(between.join(lines) + b"\n")
+    assert imported(tmp_path / "lake", tmp_path / "audit.log").total()["rejects"] == 0
+    assert rows(tmp_path / "lake", "select count(*), count(*) filter (partial) from audit") == [(3, 0)]
+
+
+def test_a_line_that_a_crash_tore_keeps_the_event_behind_it(tmp_path: Path) -> None:
+    torn, whole, last = (json.dumps(event(n), separators=(",", ":")).encode() for n in range(3))
+    (tmp_path / "audit.log").write_bytes(torn[:300] + whole + b"\n" + last + b"\n")
+    imported(tmp_path / "lake", tmp_path / "audit.log")
+    assert rows(tmp_path / "lake", "select right(audit_id, 1), partial from audit order by all") == [
+        ("0", True),
+        ("1", False),
+        ("2", False),
+    ]
+
+
+def test_a_lake_below_a_directory_like_a_partition_is_refused(tmp_path: Path) -> None:
+    """Its name would stand in every row: read_parquet takes each COLUMN=value of a path for a column."""
+    with pytest.raises(LakeError, match="username=x"):
+        Lake(tmp_path / "username=x" / "lake")

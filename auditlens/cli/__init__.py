@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
             return _interrupted()
         if os.environ.get("AUDITLENS_DEBUG"):
             raise
+        if isinstance(e, OSError) and e.strerror:
+            say(f"auditlens: {f'{e.filename}: ' if e.filename else ''}{e.strerror}")
+            return int(ExitCode.FAILED)
         frame = traceback.extract_tb(e.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         say(f"auditlens: a fault of auditlens itself: {type(e).__name__}: {e} ({place}); AUDITLENS_DEBUG=1 shows all of it")

@@ -80,7 +80,10 @@ def ask(ctx: typer.Context) -> int:
 @app.command()
 def sql(
     statement: Annotated[
-        str, typer.Argument(help="One SELECT over the tables audit, touch, rejects, imports; - reads it from stdin.")
+        str,
+        typer.Argument(
+            help="One SELECT over the tables (docs/tables.md: audit, touch, klog, http, trace, kubectl, rejects, imports); - reads it from stdin."
+        ),
     ],
     lake: LakePath = LAKE,
     output: Output = None,

@@ -65,6 +65,7 @@ def diff(
     audit_id: Annotated[str | None, typer.Option(help="What this request changed.")] = None,
     blame: Annotated[bool, typer.Option("--blame", help="Who set each field of the last version (or that of --to).")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="Also managedFields, versions and heartbeats.")] = False,
+    cluster: _Cluster = None,
     lake: LakePath = LAKE,
     output: _Frames = None,
 ) -> int:
@@ -72,10 +73,13 @@ def diff(
     from auditlens.forensics import story
 
     if blame:
-        rows = story.blame(existing(lake), object, namespace=namespace, at=to, noise=noise)
-        _show(rows, output, ("path", "value", "username", "time", "audit_id", "seen_in"))
+        rows = story.blame(existing(lake), object, namespace=namespace, at=to, noise=noise, cluster=cluster)
+        several = tuple(c for c in ("cluster", "namespace", "name") if len({r[c] for r in rows}) > 1)
+        _show(rows, output, (*several, "path", "value", "username", "time", "audit_id", "seen_in"))
         return ExitCode.OK
-    found = story.diff(existing(lake), object, namespace=namespace, since=from_, until=to, audit_id=audit_id, noise=noise)
+    found = story.diff(
+        existing(lake), object, namespace=namespace, since=from_, until=to, audit_id=audit_id, noise=noise, cluster=cluster
+    )
     _show(found.as_dicts(), output, ("path", "old", "new", "username", "time", "audit_id"))
     _notes(found.limits or ([] if found.changes else ["nothing differs"]))
     return ExitCode.OK

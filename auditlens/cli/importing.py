@@ -135,6 +135,8 @@ def summary(lake: Path) -> list[str]:
 
 
 def _summary(con: Any, lake: Path) -> list[str]:
+    from auditlens.output import plain
+
     first, last, clusters, levels = con.execute(
         """
         select strftime(min(stage_time), '%Y-%m-%d %H:%M:%SZ'), strftime(max(stage_time), '%Y-%m-%d %H:%M:%SZ'),
@@ -158,7 +160,7 @@ def _summary(con: Any, lake: Path) -> list[str]:
         """
     ).fetchall()
     return [
-        f"log from {first} to {last}; clusters: {clusters}; levels: {levels}",
+        f"log from {first} to {last}; clusters: {plain(clusters)}; levels: {plain(levels)}",
         "no gap longer than 5 minutes" if not gaps else "gaps longer than 5 minutes: " + ", ".join(g for (g,) in gaps),
         _next(con, lake),
     ]

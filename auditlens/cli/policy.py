@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auditlens import kinds
 from auditlens.cli import say
 from auditlens.cli.options import LAKE, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
@@ -304,7 +305,7 @@ def _requests(
     """The requests that the flags of `explain` name."""
     from auditlens.policy import Request
 
-    known = () if user is None else tuple(g for g in groups.split(",") if g)
+    members = () if user is None else tuple(g for g in groups.split(",") if g)
     if audit_id is not None:
         return _recorded(existing(lake), audit_id)
     if uri is not None:
@@ -316,7 +317,7 @@ def _requests(
             raise UsageError(f"{uri!r}: the apiserver turns this away before it asks the policy: {info.error}")
         return [
             Request(
-                user, known, info.verb, info.is_resource_request, info.namespace, info.api_group, info.resource, info.subresource,
+                user, members, info.verb, info.is_resource_request, info.namespace, info.api_group, info.resource, info.subresource,
                 info.name, info.path,
             )
         ]  # fmt: skip
@@ -326,8 +327,14 @@ def _requests(
 
     thing, _, subresource = resource.partition("/")
     plural, dot, group = thing.partition(".")
+    if known := kinds.find(thing):  # a rule names plurals only: secret is not secrets
+        plural = known[0].resource
+        if plural != thing.partition(".")[0]:
+            say(f"{thing} is taken for {plural}")
+    if verb != verb.lower():
+        raise UsageError(f"{verb!r} is no verb of a request; verbs are written small: {verb.lower()}")
     group = group if dot else next(iter(groups_serving(plural)), "")
-    return [Request(user, known, verb, True, namespace, group, plural, subresource, name)]
+    return [Request(user, members, verb, True, namespace, group, plural, subresource, name)]
 
 
 def _recorded(lake: Lake, audit_id: str) -> list[Request]:

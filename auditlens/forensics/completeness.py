@@ -109,8 +109,9 @@ def _gaps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
             window w as (partition by cluster, instance order by stage_time, audit_id, line)
         ),
         usual as (
-            select instance, quantile_cont(epoch(stage_time) - epoch(before), 0.999) as usual
-            from spaced where before is not null group by instance
+            -- of few events the 999th of a thousand would be the gap itself
+            select instance, case when count(*) < 1000 then quantile_cont(seconds, 0.9) else quantile_cont(seconds, 0.999) end as usual
+            from (select instance, epoch(stage_time) - epoch(before) as seconds from spaced where before is not null) group by instance
         )
         select s.instance, s.before, s.stage_time, s.audit_id, s.line, epoch(s.stage_time) - epoch(s.before) as seconds
         from spaced as s join usual as u on u.instance = s.instance

@@ -25,7 +25,7 @@ class PatchError(ValueError):
 
 @cache
 def _rules() -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(files("auditlens.data").joinpath("merge-rules.json").read_text()))
+    return cast(dict[str, Any], json.loads(files("auditlens.data").joinpath("merge-rules.json").read_text(encoding="utf-8")))
 
 
 def type_of(api_version: str | None, kind: str | None) -> str | None:

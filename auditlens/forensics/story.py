@@ -51,7 +51,9 @@ def history(lake: Lake | str, object: str, *, namespace: str | None = None, **pa
         return wanted, _one(con, wanted) or next(iter(wanted.resources), None), lives_of(con, wanted)
 
     wanted, resource, lives = engine.with_snapshot(lake, read)
-    answer = question.answer(lake, "history", resource=resource, name=wanted.name, namespace=namespace, **params)
+    answer = question.answer(
+        lake, "history", resource=resource, api_group=wanted.group, name=wanted.name, namespace=namespace, **params
+    )
     told = _told(lives)
     keys = list(zip(*(answer.frame[c].to_list() for c in ("audit_id", "source", "line", "namespace", "name")), strict=True))
     rows = [told.get(_address(k), {}) for k in keys]
@@ -152,17 +154,21 @@ def diff(
     until: dt.datetime | str | None = None,
     audit_id: str | None = None,
     noise: bool = False,
+    cluster: str | None = None,
 ) -> Diff:
     """What changed in one object between two times (default: its first and last revision), or by one request.
 
-    Raises UsageError if the name fits more than one object, or the request did not touch it.
+    Raises UsageError if the name fits more than one object, the times are backwards, or the request did not touch it.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace)))
+    low, high = moment(lake, since), moment(lake, until)
+    if low and high and low > high:
+        raise UsageError(f"from {low:%Y-%m-%dT%H:%M:%SZ} to {high:%Y-%m-%dT%H:%M:%SZ} is backwards: exchange the two times")
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace, cluster=cluster)))
     keys = {life.key for life in lives}
     if len(keys) > 1:
-        raise UsageError(f"{object} fits {len(keys)} objects, such as {', '.join(sorted(map(str, keys))[:3])}; name one")
-    low, high = moment(lake, since), moment(lake, until)
+        words = sorted(f"{key} in cluster {key.cluster}" for key in keys)
+        raise UsageError(f"{object} fits {len(keys)} objects, such as {', '.join(words[:3])}; name one")
     if audit_id is not None:
         return _of_request(lives, audit_id, noise)
     out = Diff(None, None)
@@ -229,11 +235,13 @@ def blame(
     namespace: str | None = None,
     at: dt.datetime | str | None = None,
     noise: bool = False,
+    cluster: str | None = None,
 ) -> list[dict[str, Any]]:
     """Each field of the last state: path, value, and the request that set it; `seen_in` where it was there before the log began."""
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     when = moment(lake, at)
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace), until=when))
+    wanted = {"namespace": namespace, "cluster": cluster}
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, **wanted), until=when))
     out = []
     for life in {life.key: life for life in lives}.values():
         owner: dict[str, Revision] = {}
@@ -245,7 +253,8 @@ def blame(
                 owner[c.path] = r
             before = r.object
         out += [
-            {"resource": life.key.resource, "namespace": life.key.namespace, "name": life.key.name, "path": path, "value": value,
+            {"cluster": life.key.cluster, "resource": life.key.resource, "namespace": life.key.namespace, "name": life.key.name,
+             "path": path, "value": value,
              **_who(owner.get(path))}
             for path, value in sorted(flatten(before or {}, noise=noise).items()) if path
         ]  # fmt: skip

@@ -78,8 +78,8 @@ class Tracer:
                 events += load(
                     self.con, f"{base} and t.code < 300 and (t.verb = 'get' or t.via = 'item' and t.verb = 'list')", params
                 )
-            ordered = sorted(events, key=lambda e: (str(e.key), e.order))
-            self._known[wanted] = [x for _, own in groupby(ordered, key=lambda e: str(e.key)) for x in replay.lives(own)]
+            ordered = sorted(events, key=lambda e: (e.key.cluster, str(e.key), e.order))
+            self._known[wanted] = [x for _, own in groupby(ordered, key=lambda e: e.key) for x in replay.lives(own)]
         return self._known[wanted]
 
     def preload(self, kinds: set[tuple[str, str]], namespace: str | None, cluster: str) -> None:

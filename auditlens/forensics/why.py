@@ -109,9 +109,8 @@ def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime 
     if len(keys) > 1:
         start = _only(tracer, lives, what, when)
         if start is None:
-            raise UsageError(
-                f"{len(keys)} objects fit, such as {', '.join(sorted(map(str, keys))[:3])}; name one, or its namespace"
-            )
+            words = sorted(f"{key} in cluster {key.cluster}" for key in keys)
+            raise UsageError(f"{len(keys)} objects fit, such as {', '.join(words[:3])}; name one, its namespace or its cluster")
     else:
         for life in reversed(lives):
             start = effect(tracer, life, what, when)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -137,7 +138,10 @@ def _finished(record: Record, event: Event, fill: bool) -> Event | Reject:
             return _reject(record, f"not a complete audit event: no {', '.join(missing)}")
     if fill and "objectRef" not in head:
         _fill_reference(head)
-    if record.time and "requestReceivedTimestamp" not in head and "stageTimestamp" not in head:
+    for name in ("requestReceivedTimestamp", "stageTimestamp"):
+        if name in head and not _PLAUSIBLE.match(head[name]):
+            event.extra[name] = head.pop(name)
+    if record.time and _PLAUSIBLE.match(record.time) and "requestReceivedTimestamp" not in head and "stageTimestamp" not in head:
         head["stageTimestamp"] = record.time
         event.time_source = "wrapper"
     return event
@@ -238,6 +242,9 @@ def _status(path: str, value: Any) -> Any:
         _is(value["code"], int, f"{path}.code", "an integer")
     return value
 
+
+# No apiserver wrote before 2015. Go's zero time is of the year 1; a time of another millennium would be everybody's window.
+_PLAUSIBLE = re.compile(r"(19[7-9]|20|21)\d")
 
 _REFERENCE = {"resource", "namespace", "name", "uid", "apiGroup", "apiVersion", "resourceVersion", "subresource"}
 _FIELDS: dict[str, Callable[[str, Any], Any]] = {

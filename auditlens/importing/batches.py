@@ -142,8 +142,10 @@ class SourceReader:
         if bytes(chunk.data[: len(PLAIN)]) != PLAIN.encode() or chunk.data[-1] != 10:
             return None  # the torn last line of a live file is the reader's to judge
         starts, text = split_lines(chunk.data)
-        if not pc.all(pc.starts_with(text, PLAIN)).as_py():
+        if not pc.all(pc.and_(pc.starts_with(text, PLAIN), pc.ends_with(text, "}\n"))).as_py():
             return None
+        if bytes(chunk.data).count(PLAIN.encode()) != len(text):
+            return None  # a line that was torn by a crash goes on with the next event
         try:
             text.validate(full=True)
         except pa.ArrowInvalid:

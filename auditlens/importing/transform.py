@@ -114,7 +114,7 @@ def batch_schema() -> pa.Schema:
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Define on a connection what the statements below use."""
-    con.execute(files("auditlens.importing").joinpath("audit.sql").read_text())
+    con.execute(files("auditlens.importing").joinpath("audit.sql").read_text(encoding="utf-8"))
     from auditlens import kinds
 
     pairs = sorted({(k.group, k.kind, k.resource) for k in kinds.every()})
@@ -146,6 +146,7 @@ _FAST = f"""case when level is null and partial is null and e is not null then (
     -- exactly, where a wrong type is a reject
     and e.level in ('Metadata', 'Request', 'RequestResponse')
     and e.stage in ('RequestReceived', 'ResponseStarted', 'ResponseComplete', 'Panic')
+    and year(e.stageTimestamp) between 1970 and 2199 and coalesce(year(e.requestReceivedTimestamp) between 1970 and 2199, true)
     and starts_with(e.requestURI, '/')
     and case when e.user.username is null then contains(text, '"user":{{}}') else e.user."groups" is not null end
     and case when e.impersonatedUser is null then true else e.impersonatedUser.username is not null end

@@ -26,6 +26,11 @@ class Lake:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if named := next((part for part in self.path.parts if "=" in part), None):
+            # read_parquet takes such a directory for a partition, whose value would stand in every row
+            raise LakeError(
+                f"{self.path}: a lake cannot lie below a directory named like a partition, {named}; move or rename it"
+            )
         self._last: tuple[tuple[int, ...], Snapshot] | None = None
 
     def exists(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from auditlens.errors import UsageError
 from auditlens.policy.model import LEVELS, STAGES, GroupResources, Level, Policy, Rule, Stage
 from auditlens.policy.rewrite import dump
 from auditlens.policy.simulation import THING
@@ -71,12 +72,17 @@ def infer(
     until: dt.datetime | None = None,
     cluster: str | None = None,
 ) -> Inferred:
-    """Infer the policy behind a lake's events; `against` is compared with them."""
+    """Infer the policy behind a lake's events; `against` is compared with them. Raises UsageError if there are none."""
     from auditlens.lake import Lake
 
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     traffic = survey(lake, [against] if against else [], since=since, until=until, cluster=cluster)
     con = traffic.con
+    # a shipper put its own word there; what the apiserver recorded is lost
+    known = ", ".join(f"'{level}'" for level in LEVELS)
+    foreign = con.execute(f"delete from traffic where recorded and level not in ({known})").fetchall()[0][0]
+    if not con.execute("select count(*) from traffic where recorded").fetchall()[0][0]:
+        raise UsageError("there are no events here whose level a policy gave them: nothing to infer a policy from")
     recorded = con.sql(f"""
         select verb, {THING} as resource, list_sort(list(distinct level)) as levels, list_sort(list(distinct stage)) as stages,
             sum(events)::bigint as events, count(distinct username) as users
@@ -99,6 +105,8 @@ def infer(
     ).fetchall()[0]
     agreement = float(right) / float(whole) if whole else 0.0
     notes += [f"not in this log, so dropped or never asked: {noise.what}" for noise in NOISE if not _seen(traffic, noise.rule)]
+    if foreign:
+        notes.append("events whose level is no audit level are left out: a shipper has overwritten it")
     if agreement < 1:
         notes.append(
             f"{(1 - agreement) * 100:.2f} % of the events are not explained: rules by name, or several policies over time"

@@ -15,6 +15,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 limit = {default = 1000}
 */
@@ -63,6 +64,7 @@ where decision = 'allow'
     )
     and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and ($cluster is null or cluster = $cluster)
     and ($since is null or stage_time >= $since)

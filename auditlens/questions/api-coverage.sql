@@ -14,6 +14,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 limit = {default = 10000}
 */
 select
@@ -34,6 +35,7 @@ where stage in ('ResponseComplete', 'Panic')
     and resource is not null
     and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and ($cluster is null or cluster = $cluster)
     and ($since is null or stage_time >= $since)
     and ($until is null or stage_time <= $until)

@@ -21,6 +21,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 limit = {default = 1000}
@@ -36,6 +37,7 @@ with writes as (
         and resource is not null
         and (code < 300 or code = 409)
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and fits(namespace, $namespace)
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)

@@ -11,6 +11,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 limit = {default = 1000}
@@ -43,6 +44,7 @@ where code in (401, 403)
     and (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
     and fits(username, $user)
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and fits(name, $name)
     and ($cluster is null or cluster = $cluster)

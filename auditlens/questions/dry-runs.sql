@@ -15,6 +15,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 limit = {default = 1000}
@@ -44,6 +45,7 @@ where dry_run
     and stage in ('ResponseComplete', 'Panic')
     and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)
     and ($cluster is null or cluster = $cluster)

@@ -11,6 +11,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 code = "integer: only this HTTP status"
 limit = {default = 100}
@@ -37,6 +38,7 @@ where code >= 400
     and ($code is null or code = $code)
     and fits(username, $user)
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and ($cluster is null or cluster = $cluster)
     and ($since is null or stage_time >= $since)

@@ -20,6 +20,7 @@ since = ""
 until = ""
 cluster = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 uid = ""
@@ -32,7 +33,9 @@ with events as not materialized (
     from audit
     where resource is not null
         and ($resource is null or resource = $resource)
-        and ($reads or verb not in ('get', 'list', 'watch'))
+        and ($api_group is null or api_group = $api_group)
+        -- the verb of a session over a WebSocket is get
+        and ($reads or verb not in ('get', 'list', 'watch') or subresource in ('exec', 'attach', 'portforward'))
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
@@ -66,6 +69,7 @@ listed as (
         and t.via = 'item'
         and (t.verb = 'deletecollection' or $reads and t.verb in ('list', 'watch'))
         and ($resource is null or t.resource = $resource)
+        and ($api_group is null or t.api_group = $api_group)
         and fits(t.namespace, $namespace)
         and fits(t.name, $name)
 ),
@@ -102,7 +106,7 @@ select
     case when via = 'item' or verb not in ('list', 'watch', 'deletecollection') then object_resource_version end as resource_version,
     via,
     code,
-    case when stage = 'RequestReceived' then 'unknown' else outcome end as outcome,
+    case when stage = 'RequestReceived' then 'unknown' when dry_run and code < 300 then 'dry-run' else outcome end as outcome,
     dry_run,
     client,
     source_ips[len(source_ips)] as source_ip,

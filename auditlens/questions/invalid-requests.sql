@@ -14,6 +14,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 limit = {default = 1000}
 */
@@ -44,6 +45,7 @@ where code in (400, 405, 406, 413, 415, 422)
     and stage in ('ResponseComplete', 'Panic')
     and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and ($cluster is null or cluster = $cluster)
     and ($since is null or stage_time >= $since)

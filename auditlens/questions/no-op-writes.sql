@@ -15,6 +15,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 limit = {default = 1000}
@@ -35,6 +36,7 @@ with writes as (
         and object_uid is not null
         and object_resource_version is not null
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
         and ($cluster is null or cluster = $cluster)

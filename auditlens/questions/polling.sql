@@ -15,6 +15,7 @@ until = ""
 cluster = ""
 user = ""
 resource = ""
+api_group = ""
 per_minute = {doc = "integer: at least this many a minute", default = 6}
 least = {doc = "integer: at least this many in all", default = 10}
 limit = {default = 100}
@@ -41,6 +42,7 @@ with reads as (
         and stage = 'ResponseComplete'
         and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)

@@ -26,6 +26,7 @@ audit_id = ""
 user = ""
 verb = "verb"
 resource = ""
+api_group = ""
 subresource = "subresource; globs"
 namespace = ""
 name = ""
@@ -72,6 +73,7 @@ where ($audit_id is null or audit_id = $audit_id)
     and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
     and ($verb is null or verb = $verb)
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(subresource, $subresource)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)

@@ -35,6 +35,8 @@ with reads as (
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
+    -- one row a request
+    qualify row_number() over (partition by cluster, audit_id, received_time, request_uri, username order by stage_time) = 1
 )
 select
     stage_time as time,

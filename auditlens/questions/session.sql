@@ -33,7 +33,7 @@ select
     coalesce(name, object_name) as name,
     request_uri,
     code,
-    outcome,
+    case when dry_run and code < 300 then 'dry-run' else outcome end as outcome,
     dry_run,
     latency_ms,
     user_extra['authentication.kubernetes.io/credential-id'][1] as credential,

@@ -15,6 +15,7 @@ until = ""
 cluster = ""
 webhook = "name of the webhook; globs"
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 quiet = "boolean: also show calls that changed nothing"
@@ -28,6 +29,7 @@ with noted as (
         and resource is not null
         and len(list_filter(map_keys(annotations), lambda k: contains(k, 'webhook.admission.k8s.io/'))) > 0
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
         and ($cluster is null or cluster = $cluster)
@@ -59,6 +61,7 @@ refused as (
         and code >= 400
         and regexp_matches(status_message, '(admission webhook|failed calling webhook) "')
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
         and ($cluster is null or cluster = $cluster)

@@ -16,6 +16,7 @@ since = ""
 until = ""
 cluster = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 uid = ""
@@ -54,6 +55,7 @@ where stage = 'ResponseComplete'
     and not coalesce(dry_run, false)
     and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'token', 'eviction', 'log')
     and ($resource is null or resource = $resource)
+    and ($api_group is null or api_group = $api_group)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)
     and fits(coalesce(object_uid, uid), $uid)

@@ -26,6 +26,7 @@ since = ""
 until = ""
 cluster = ""
 resource = ""
+api_group = ""
 namespace = ""
 name = ""
 uid = ""
@@ -53,6 +54,7 @@ with recursive deletes as not materialized (
         and (verb in ('delete', 'deletecollection') or (verb = 'create' and subresource = 'eviction'))
         and coalesce(subresource, '') in ('', 'eviction')
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)
@@ -102,6 +104,7 @@ found as materialized (
         and code < 300
         and not coalesce(dry_run, false)
         and ($resource is null or resource = $resource)
+        and ($api_group is null or api_group = $api_group)
         and fits(namespace, $namespace)
         and fits(name, $name)
         and fits(object_uid, $uid)

@@ -54,7 +54,7 @@ def sink_check(kubeconfig: str | Path, lake: str | Path, *, timeout: float = 30.
 def _read(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The server's URL, the user and the cluster of the current context; files are looked for beside the kubeconfig too."""
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
         cluster = dict(next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"]))
         user = dict(next(u["user"] for u in config["users"] if u["name"] == context["user"]))

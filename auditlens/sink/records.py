@@ -122,6 +122,6 @@ def segments(directory: Path) -> list[Segment]:
 def identity(directory: Path) -> str:
     """The name of the log, part of every row's source; raises WalError where there is none."""
     try:
-        return str(json.loads((directory / "sink.json").read_text())["sink"])
+        return str(json.loads((directory / "sink.json").read_text(encoding="utf-8"))["sink"])
     except (OSError, ValueError, KeyError) as e:
         raise WalError(f"{directory / 'sink.json'}: cannot be read ({e}); restore it, its name is in the rows' source") from e

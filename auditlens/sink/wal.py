@@ -70,6 +70,8 @@ class Wal:
                 raise WalError(f"{directory}: another sink is using this WAL; give each its own --wal directory") from None
             self.sink, self._next, self._limit = self._identify(name)
             self._recover()
+            if not (directory / "sink.json").exists():
+                self._reserve()  # the drain, another process, looks for the log's name at once
         except OSError as e:
             self.unlock()
             raise WalError(f"{e.filename or directory}: {e.strerror}") from e
@@ -117,7 +119,7 @@ class Wal:
             self.sink = f"{name}-{secrets.token_hex(4)}"
             return self.sink, 1, 1
         self.sink = identity(self.directory)
-        number = int(json.loads(path.read_text())["next"])
+        number = int(json.loads(path.read_text(encoding="utf-8"))["next"])
         return self.sink, number, number
 
     def _reserve(self) -> None:

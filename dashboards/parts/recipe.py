@@ -42,8 +42,11 @@ def sql(question: Question, params: Mapping[str, Any]) -> str:
     body = question.sql.partition("*/")[2].strip()
     values = {p.name: params.get(p.name) for p in question.params}
     if values.get("resource"):
-        known = kinds.find(str(values["resource"]))
-        values["resource"] = known[0].resource if known else values["resource"]
+        word = str(values["resource"])
+        address = kinds.parse_object(f"{word}/x")
+        values["resource"] = address.resources[0]
+        if "." in word and "api_group" in values:
+            values["api_group"] = values["api_group"] or address.api_group
     types = {p.name: p.type for p in question.params}
     return re.sub(r"\$([a-z_]+)", lambda m: _value(values[m[1]], types[m[1]], m[1]) if m[1] in values else m[0], body)
 

@@ -136,7 +136,7 @@ def text(name: str) -> str:
     def part(found: re.Match[str]) -> str:
         return CLASS_SQL if found[1] == "class" else text(found[1])
 
-    return re.sub(r"\{(\w+)\}", part, (SQL / f"{name}.sql").read_text().partition("*/")[2].strip())
+    return re.sub(r"\{(\w+)\}", part, (SQL / f"{name}.sql").read_text(encoding="utf-8").partition("*/")[2].strip())
 
 
 def select(sql: str, /, **params: Any) -> pl.DataFrame:

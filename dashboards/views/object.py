@@ -232,7 +232,7 @@ def difference(target: str, namespace: str, row: dict[str, Any], now: scope.Scop
     if diff is None or row.get("changed") in (None, "created", "deleted"):
         return
     with forensic.attempt("The difference"):
-        found = store.call("diff", diff, target, namespace=namespace or None, audit_id=row["audit_id"])
+        found = store.call("diff", diff, target, namespace=namespace or None, cluster=now.cluster, audit_id=row["audit_id"])
         fields(found.as_dicts(), now)
 
 
@@ -328,7 +328,14 @@ def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
     with forensic.attempt("The difference"):
         tick = dt.timedelta(microseconds=1)
         answer = store.call(
-            "diff", found, target, namespace=namespace or None, since=times[a] + tick, until=times[b] + tick, noise=noise
+            "diff",
+            found,
+            target,
+            namespace=namespace or None,
+            cluster=now.cluster,
+            noise=noise,
+            since=times[a] + tick,
+            until=times[b] + tick,
         )
         show.notes(answer.limits)
         fields(answer.as_dicts(), now, who=True, key="-diff")
@@ -341,7 +348,7 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
         forensic.missing("Who set each field")
         return
     with forensic.attempt("Who set each field"):
-        rows = store.call("blame", found, target, namespace=namespace or None)
+        rows = store.call("blame", found, target, namespace=namespace or None, cluster=now.cluster)
         if not rows:
             show.nothing("No body of this object is in the log.", "Field blame needs request or response bodies of its writes.")
             return
@@ -393,7 +400,7 @@ def why(target: str, namespace: str, now: scope.Scope) -> None:
         forensic.missing("The chain of causes")
         return
     with forensic.attempt("The chain of causes"):
-        chain = store.call("why", found, target, namespace=namespace or None)
+        chain = store.call("why", found, target, namespace=namespace or None, cluster=now.cluster)
         told = chain.as_dict()
         show.notes(told["limits"])
         if told["links"]:

@@ -34,7 +34,7 @@ _MOST = 1 << 20  # characters of a policy
 def shipped() -> dict[str, str]:
     """The policies that travel with auditlens."""
     try:
-        return {p.stem: p.read_text() for p in sorted(Path(share.directory("policies")).glob("*.yaml"))}
+        return {p.stem: p.read_text(encoding="utf-8") for p in sorted(Path(share.directory("policies")).glob("*.yaml"))}
     except AuditlensError:
         return {}
 

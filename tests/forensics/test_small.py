@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from auditlens.errors import UsageError
 from auditlens.forensics.changes import changes, flatten, words
+from auditlens.forensics.completeness import completeness
 from auditlens.forensics.state import state
-from auditlens.forensics.story import diff
+from auditlens.forensics.story import blame, diff
 from auditlens.forensics.why import why
+from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 
 
@@ -121,3 +127,42 @@ def test_changes_are_named_by_keys() -> None:
     }
     assert words(changes(old, new)) == "spec.containers[name=b].image 2 → 3; spec.replicas 3 → 100"
     assert flatten({"a": {}, "b": []}) == {"a": {}, "b": []} and changes({"a": None}, {}) != []
+
+
+def test_the_same_name_in_two_clusters_is_two_objects(tmp_path: Path) -> None:
+    for cluster, eve in (("A", "eve"), ("B", "bob")):
+        log = tmp_path / cluster / "audit.log"
+        log.parent.mkdir()
+        log.write_bytes(
+            event(1, "create", "a", code=201, responseObject=body(1)) + event(2, "delete", "a", user=eve, responseObject=GONE)
+        )
+        import_files([log], tmp_path / "lake", cluster=cluster)
+    with pytest.raises(UsageError, match=r"in cluster A.*in cluster B"):
+        why(tmp_path / "lake", "cm/a", namespace="shop")
+    with pytest.raises(UsageError, match=r"in cluster A.*in cluster B"):
+        diff(tmp_path / "lake", "cm/a", namespace="shop")
+    root = why(tmp_path / "lake", "cm/a", namespace="shop", cluster="B").root
+    assert root and root.as_dict()["username"] == "bob"
+    assert {row["cluster"] for row in blame(tmp_path / "lake", "cm/a", cluster="A")} == {"A"}
+
+
+def test_a_difference_backwards_is_refused(make_lake: Callable[..., Lake]) -> None:
+    lake = make_lake([event(1, "create", "a", code=201, responseObject=body(1))])
+    with pytest.raises(UsageError, match="backwards"):
+        diff(lake, "cm/a", since="2026-11-23T10:00:05Z", until="2026-11-23T10:00:01Z")
+
+
+def test_a_gap_is_found_in_a_log_of_few_events(make_lake: Callable[..., Lake]) -> None:
+    """Of 180 events the longest silence is above the 99.9th percentile of all, so it may not set the measure."""
+
+    def at(second: int) -> bytes:
+        made = json.loads(event(0, "update", "a", responseObject=body(second)))
+        made["auditID"] = f"id-{second}"
+        made["requestReceivedTimestamp"] = made["stageTimestamp"] = (
+            f"2026-11-23T1{second // 3600}:{second // 60 % 60:02}:{second % 60:02}.000000Z"
+        )
+        return json.dumps(made).encode() + b"\n"
+
+    found = completeness(make_lake([at(s) for s in range(0, 3600, 10) if not 600 <= s < 2400])).findings
+    assert [(f.kind, f.what) for f in found if f.kind == "gap"] == [("gap", "nothing for 1810 s")]
+    assert not [f for f in completeness(make_lake([at(s) for s in range(0, 3600, 10)])).findings if f.kind == "gap"]

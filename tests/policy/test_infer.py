@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import event, write
 
+from auditlens.errors import UsageError
 from auditlens.lake import Lake
 from auditlens.policy import infer, load
 from auditlens.policy.presets import load_preset
@@ -38,7 +40,15 @@ def test_the_policy_of_a_filtered_log_is_found_again(tmp_path: Path) -> None:
     assert other.height > 0
 
 
-def test_an_empty_lake_says_nothing(tmp_path: Path) -> None:
-    found = infer(Lake(tmp_path / "none"))
-    assert found.policy.rules == ()
-    assert found.notes[0] == "the log holds no audit events"
+def test_from_nothing_no_policy_is_inferred(tmp_path: Path) -> None:
+    """One without rules would be refused by kube-apiserver."""
+    with pytest.raises(UsageError, match="nothing to infer"):
+        infer(Lake(tmp_path / "lake"))
+
+
+def test_a_level_that_a_shipper_wrote_is_left_out(tmp_path: Path) -> None:
+    foreign = event(1, level="info")
+    found = infer(lake_of(write(tmp_path / "a.log", [event(0), foreign]), tmp_path / "lake"))
+    assert found.agreement == 1 and any("shipper" in note for note in found.notes)
+    with pytest.raises(UsageError, match="nothing to infer"):
+        infer(lake_of(write(tmp_path / "b.log", [foreign]), tmp_path / "other"))

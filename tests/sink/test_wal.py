@@ -149,3 +149,12 @@ def test_a_failed_write_fails_its_callers_and_only_them(tmp_path: Path, monkeypa
     wal.close()
     assert _bodies(tmp_path) == [b"{1}", b"{3}"]
     assert any("No space left" in s for s in said)
+
+
+def test_a_new_log_has_its_name_at_once(tmp_path: Path) -> None:
+    """The drain is another process, and begins by looking for it."""
+    wal = Wal(tmp_path / "wal", name="here")
+    try:
+        assert identity(tmp_path / "wal") == wal.sink
+    finally:
+        wal.close()
