@@ -302,6 +302,19 @@ def test_history_shows_sessions_over_websockets_and_tells_dry_runs(tmp_path: Pat
     assert ask(lake, "session", user="alice")["outcome"].to_list() == ["ok", "dry-run"]
 
 
+def test_a_session_that_is_still_open_is_shown(tmp_path: Path) -> None:
+    of = {
+        "verb": "get",
+        "objectRef": POD | {"subresource": "exec"},
+        "requestURI": "/api/v1/namespaces/shop/pods/web/exec?command=sh",
+    }
+    switching = {"responseStatus": {"metadata": {}, "code": 101}}
+    ended = (event(1, stage="ResponseStarted", **of, **switching), event(1, **of, **switching))
+    lake = make(tmp_path, *ended, event(2, stage="ResponseStarted", **of, **switching))
+    found = ask(lake, "session", user="alice").select("audit_id", "outcome").rows()
+    assert [(audit_id[-1], outcome == "open") for audit_id, outcome in found] == [("1", False), ("2", True)]
+
+
 def test_a_watch_of_secrets_is_one_row(tmp_path: Path) -> None:
     of = {
         "verb": "watch",
