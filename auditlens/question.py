@@ -289,6 +289,21 @@ def last_time(lake: Lake) -> dt.datetime | None:
     return max(times, default=None)
 
 
+def _unknown(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any], resource: str | None) -> list[str]:
+    """Which of the words asked for mean nothing here, for an answer of no rows."""
+    notes, word, cluster = [], params.get("resource"), params.get("cluster")
+    if word and not kinds.find(word) and not con.execute("select 1 from touch where resource = ? limit 1", [resource]).fetchall():
+        near = kinds.suggest(word)
+        notes.append(
+            f"{word} is no built-in kind and no resource of this log" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
+    if cluster:
+        known = [row[0] for row in con.execute("select distinct cluster from audit order by 1").fetchall()]
+        if cluster not in known:
+            notes.append(f"this lake has no cluster {cluster}; it has {', '.join(known) or 'none'}")
+    return notes
+
+
 _RFC3339 = "'%Y-%m-%dT%H:%M:%SZ'"
 
 
@@ -319,5 +334,6 @@ def _notes(con: duckdb.DuckDBPyConnection, result: Answer) -> list[str]:
         notes.append("the lake holds no audit events")
     else:
         notes.append(f"nothing found in the log from {first} to {last}")
+    notes += _unknown(con, result.params, resource)
     notes.append(f"to be complete, this answer needs in the log: {' '.join(result.question.needs.split())}")
     return notes

@@ -325,6 +325,13 @@ def test_a_watch_of_secrets_is_one_row(tmp_path: Path) -> None:
     assert ask(lake, "secret-access").height == 1
 
 
+def test_words_that_mean_nothing_here_are_named(deletions: str) -> None:
+    notes = answer(deletions, "history", object="deploymnet/web", cluster="nope").notes
+    assert any("deploymnet is no built-in kind" in n and "deployment" in n.partition("did you mean")[2] for n in notes)
+    assert any(n == "this lake has no cluster nope; it has default" for n in notes)
+    assert not any("no built-in kind" in n for n in answer(deletions, "history", object="deploy/nobody").notes)
+
+
 def test_a_limit_is_one_or_more(deletions: str) -> None:
     for limit in (0, -1):
         with pytest.raises(UsageError, match="1 or more"):
