@@ -83,6 +83,7 @@ _FOUND = {"auditID": "a1", "stage": "ResponseComplete", "verb": "get"}
 
 SAMPLES = (
     Sample(_EVENT + b"\n", (_FOUND | {"item": None},)),
+    Sample(b"\x1e" + _EVENT + b"\n\x1e" + _ITEM + b"\n", (_FOUND | {"item": None}, _FOUND)),
     Sample(_ITEM + b"\n" + _EVENT + b"," + b"\r\n", (_FOUND, _FOUND)),
     Sample(
         b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[%s,%s]}\n' % (_ITEM, _ITEM),

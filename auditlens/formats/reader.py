@@ -25,6 +25,9 @@ _MAX_STREAMS = 1024  # interleaved streams that may have something open
 _MAX_REQUESTS = 100_000  # two-line auditing: requests remembered for their response line
 
 
+_RECORD_SEPARATOR = 0x1E  # before each text of a JSON sequence (RFC 7464): journalctl -o json-seq
+
+
 class Reader:
     """One source, chunk by chunk, as records and rejects; it never raises on any bytes.
 
@@ -63,6 +66,7 @@ class Reader:
             else:
                 newline = data.find(b"\n", pos)
                 stop = end if newline < 0 else newline
+                mark = 1 if data[pos] == _RECORD_SEPARATOR else mark
                 text = data[pos + mark : stop - 1 if stop > pos and data[stop - 1] == 0x0D else stop]
                 mark = 0
                 if not text or text.isspace():
