@@ -15,6 +15,12 @@ verbs = ["create", "update", "patch", "delete", "deletecollection"]
 stages = ["RequestReceived"]
 why = "changes whose end the log lost"
 
+[[logged]]
+level = "Metadata"
+verbs = ["get", "create"]
+resources = [{group = "", resources = ["pods/exec", "pods/attach", "pods/portforward"]}]
+why = "sessions over a WebSocket"
+
 [params]
 since = ""
 until = ""
@@ -35,7 +41,7 @@ with events as not materialized (
         and ($resource is null or resource = $resource)
         and ($api_group is null or api_group = $api_group)
         -- the verb of a session over a WebSocket is get
-        and ($reads or verb not in ('get', 'list', 'watch') or subresource in ('exec', 'attach', 'portforward'))
+        and ($reads or verb not in ('get', 'list', 'watch') or resource = 'pods' and subresource in ('exec', 'attach', 'portforward'))
         and ($cluster is null or cluster = $cluster)
         and ($since is null or stage_time >= $since)
         and ($until is null or stage_time <= $until)

@@ -383,3 +383,13 @@ def test_any_policy_can_be_linted(lines: list[tuple[int, str]]) -> None:
         findings = lint(text, version)
         assert as_sarif(findings)
         assert findings == sorted(findings, key=lambda f: (f.line, f.column, f.id))
+
+
+def test_a_rule_for_one_verb_of_sessions_is_right_where_another_says_as_much_of_the_other() -> None:
+    one = "- {level: Metadata, verbs: [get], resources: [{resources: [pods/exec]}]}\n"
+    dropped = "- {level: None, verbs: [create], resources: [{resources: [pods/exec]}]}\n"
+    head = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n"
+    assert "AP408" not in [f.id for f in lint(f"{head}{one}- {{level: Request}}\n")]
+    assert "AP408" in [
+        f.id for f in lint(f"{head}{one}{dropped}- {{level: Request}}\n") if "sessions opened by create" in f.message
+    ]

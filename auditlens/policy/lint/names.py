@@ -9,7 +9,7 @@ from typing import Final
 from auditlens import kinds
 from auditlens.policy import facts
 from auditlens.policy.lint.registry import Context, Hit, check, join, named
-from auditlens.policy.model import GroupResources
+from auditlens.policy.model import LEVELS, GroupResources, Rule
 
 _NAMED: Final = re.compile(r"[a-z0-9]+(/[a-z]+)?")
 
@@ -201,8 +201,23 @@ def exec_verb(context: Context) -> Iterator[Hit]:
         )
         if streams and len(verbs & {"create", "get"}) == 1:
             have, missing = ("create", "get") if "create" in verbs else ("get", "create")
+            rules = context.policy.rules
+            other = next((r for n, r in enumerate(rules) if n != index and _takes(r, missing, text)), None)
+            if other and rules[index].level != "None" and LEVELS.index(other.level) >= LEVELS.index(rules[index].level):
+                continue  # it says as much of the others
             message = f"{text} is matched for {have} only: sessions opened by {missing} pass the rule by"
             yield Hit(path, message, f"Add {missing} to the verbs, or leave the verbs out.")
+
+
+def _takes(rule: Rule, verb: str, resource: str) -> bool:
+    """Whether a rule is about all requests of a verb to a core resource, whoever makes them."""
+    if rule.users or rule.user_groups or rule.namespaces or (rule.verbs and verb not in rule.verbs):
+        return False
+    if not rule.resources:
+        return not rule.non_resource_urls
+    return any(
+        e.group == "" and not e.resource_names and (not e.resources or {"*", resource} & set(e.resources)) for e in rule.resources
+    )
 
 
 @check(
