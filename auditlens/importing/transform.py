@@ -135,6 +135,9 @@ _BY_TEXT = _by_text()
 # A number, truth value, object or list, of which from_json makes text.
 _NO_TEXT = "^([0-9.eE+-]*|true|false)$|^[{[]"
 
+# The years event.py believes; compared as they are, for year() of a time with a zone asks a calendar.
+_FIRST, _LAST = "timestamptz '1970-01-01 00:00:00+00'", "timestamptz '2199-12-31 23:59:59+00'"
+
 # What may stay on the fast path once its fields are known. The keys prove that there is no field this version does not
 # know, and none of a wrong type (which from_json reads as null).
 # A case, for `and` may be evaluated in any order and json_keys() raises at a line that is not JSON.
@@ -146,7 +149,7 @@ _FAST = f"""case when level is null and partial is null and e is not null then (
     -- exactly, where a wrong type is a reject
     and e.level in ('Metadata', 'Request', 'RequestResponse')
     and e.stage in ('RequestReceived', 'ResponseStarted', 'ResponseComplete', 'Panic')
-    and year(e.stageTimestamp) between 1970 and 2199 and coalesce(year(e.requestReceivedTimestamp) between 1970 and 2199, true)
+    and e.stageTimestamp between {_FIRST} and {_LAST} and coalesce(e.requestReceivedTimestamp between {_FIRST} and {_LAST}, true)
     and starts_with(e.requestURI, '/')
     and case when e.user.username is null then contains(text, '"user":{{}}') else e.user."groups" is not null end
     and case when e.impersonatedUser is null then true else e.impersonatedUser.username is not null end
