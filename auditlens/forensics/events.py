@@ -176,7 +176,7 @@ _KINDS = 20  # names of kinds and namespaces that do, for the files' statistics
 
 
 def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]) -> list[Event]:
-    """Events of the rows of `touch` that a SELECT yields (its columns: all of touch), in their order.
+    """Events of the rows of `touch` that a SELECT yields (its columns: all of touch; via ref, body or item), in their order.
 
     Of a request that is seen at several stages the last one counts.
     """
@@ -188,9 +188,10 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
     where = f"a.stage <> 'RequestReceived' and a.stage_time between '{low}'::timestamptz and '{high}'::timestamptz"
     branches = [where]
     if count <= _FEW:
-        listed = {True: "t.via = 'item'", False: "t.via <> 'item'"}  # rows of items only are another's than the object's own
+        own, listed = "t.via <> 'item'", "t.via = 'item'"
         branches = [
-            f"{where} and {of} and {_near(con, 'wanted', f'({of})', namespaced=not items)}" for items, of in listed.items()
+            f"{where} and {own} and {_near(con, 'wanted', own)}",
+            f"{where} and {listed} and {_near(con, 'wanted', listed, namespaced=False)}",
         ]
     rows = engine.query(
         con,

@@ -21,11 +21,11 @@ credential = "id of a credential, such as JTI=... or X509SHA256=..."
 source_ip = "address of the peer or one it claims to forward for"
 limit = {default = 10000}
 */
--- what the filters leave; long requests are those of which the end may be far away
+-- what the filters leave
 with asked as not materialized (
     select
         *,
-        verb = 'watch' or coalesce(subresource, '') in ('exec', 'attach', 'portforward', 'proxy', 'log') as long
+        long_running(verb, request_uri) as long
     from audit
     where ($user is null or fits(username, $user) or fits(impersonated_username, $user))
         and ($credential is null or user_extra['authentication.kubernetes.io/credential-id'][1] = $credential)
