@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 PYTEST := $(BIN)/python -m pytest
 
+# the versions that were tested; make LOCK= takes the newest that pyproject.toml allows
+LOCK := requirements.lock
 # uv where it is installed, else venv and pip
-INSTALL = $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check)
+INSTALL = $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check) $(LOCK:%=-c %)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard test check slow bench docs golden clean
+.PHONY: help demo dashboard test check slow bench docs golden lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +46,11 @@ docs: $(VENV)/.test ## rewrite what is generated: README's blocks and table, doc
 golden: $(VENV)/.test ## rewrite the expected answers under tests/; read the diff
 	GOLDEN=1 $(PYTEST) -n auto -m "not slow and not browser" -k golden
 
+lock: $(BIN)/python ## write requirements.lock: the newest versions that pyproject.toml allows; run the tests after it
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip compile -q --universal --upgrade --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
+
 clean: ## remove the environment, caches and build products
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -52,14 +59,14 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "auditlens needs Python 3.11 or newer; none was found (make PYTHON=/path/to/python3)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+$(VENV)/.demo: pyproject.toml $(LOCK) | $(BIN)/python
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dashboard: pyproject.toml | $(BIN)/python
+$(VENV)/.dashboard: pyproject.toml $(LOCK) | $(BIN)/python
 	$(INSTALL) -e '.[dashboard]'
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: pyproject.toml $(LOCK) | $(BIN)/python
 	$(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/.demo $(VENV)/.dashboard

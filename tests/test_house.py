@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from auditlens.question import questions
 from auditlens.tables import TABLES
@@ -39,7 +41,9 @@ def test_the_makefile_explains_its_targets() -> None:
 
 
 def test_ci_runs_the_command_that_readme_names() -> None:
-    assert re.search(r"\bmake test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    text = (ROOT / ".ci" / "run").read_text()
+    assert re.search(r"\bmake -C \S+ test$", text, re.MULTILINE), "as a stranger does, with what the lock file names"
+    assert re.search(r"\bmake LOCK= test$", text, re.MULTILINE), "with the newest versions"
 
 
 def test_every_question_is_documented() -> None:
@@ -120,6 +124,20 @@ def test_every_dependency_says_why() -> None:
     start = lines.index("dependencies = [")
     for line in lines[start + 1 : lines.index("]", start)]:
         assert re.search(r'",\s+# \S', line), line
+
+
+def test_the_lock_file_names_every_dependency_within_its_range() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = (project["dependencies"], *project["optional-dependencies"].values())
+    locked: dict[str, list[str]] = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if match := re.match(r"([a-z0-9.-]+)==([^ ;]+)", line):
+            locked.setdefault(match[1], []).append(match[2])
+    for wanted in map(Requirement, (d for group in groups for d in group)):
+        if wanted.name != project["name"]:
+            versions = locked.get(canonicalize_name(wanted.name), [])
+            assert versions, f"{wanted.name} is not in requirements.lock; make lock"
+            assert all(v in wanted.specifier for v in versions), f"{wanted} is not {versions}; make lock"
 
 
 def test_licence_and_version_are_stated() -> None:
