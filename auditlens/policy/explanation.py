@@ -23,12 +23,13 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule on the way to the decision; it decides if nothing is missed."""
+    """One rule on the way to the decision; it decides if nothing is missed. `ignored` is what the server drops of its text."""
 
     rule: int
     line: int
     level: Level
     missed: tuple[Miss, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def decides(self) -> bool:
@@ -49,6 +50,8 @@ class Explanation:
             head = f"rules[{step.rule}] ({self.file or '<policy>'}:{step.line}) {step.level}"
             reasons = "; ".join(miss.why for miss in step.missed)
             lines.append(f"{head}: {reasons or 'matches, and decides'}")
+            if step.ignored:
+                lines.append(f"    kube-apiserver ignores of this rule: {', '.join(step.ignored)}")
         if self.decision.rule is None:
             lines.append("no rule matches: nothing is logged")
         omitted = ", ".join(self.decision.omit_stages) or "none"
@@ -65,7 +68,7 @@ def explain(policy: Policy, attributes: Mapping[str, Any] | Request, kubernetes_
     steps = []
     for index, rule in enumerate(policy.rules[:last]):
         missed = tuple(Miss(c, _why(c, rule, request, release)) for c in failed_conditions(rule, request, release))
-        steps.append(Step(index, policy.position("rules", index).line, rule.level, missed))
+        steps.append(Step(index, policy.position("rules", index).line, rule.level, missed, policy.ignored(index)))
     return Explanation(decision, tuple(steps), policy.file)
 
 

@@ -152,6 +152,7 @@ def _policy(out: Draft, kubernetes_version: str) -> Policy:
         warnings=tuple(_warnings(out)) if out.features.strict_warnings else (),
     )
     policy._positions = out.decoded.positions
+    policy._ignored = _ignored(out, len(policy.rules))
     return policy
 
 
@@ -174,6 +175,22 @@ def _rule(value: dict[str, Any]) -> Rule:
         omit_stages=tuple(value.get("omitStages") or ()),
         omit_managed_fields=value.get("omitManagedFields"),
     )
+
+
+def _ignored(out: Draft, rules: int) -> dict[int, tuple[str, ...]]:
+    """What each rule says in vain: fields the server drops, and values that a later one of the same field replaces."""
+    told: dict[int, list[str]] = {}
+    for unknown in out.dropped:
+        match unknown.path:
+            case ("rules", int(index), *inner) if inner:
+                name = dotted(tuple(inner))
+                told.setdefault(index, []).append(f"{name} as given first" if unknown.repeated else name)
+    starts = [out.decoded.place(("rules", index)) for index in range(rules)]
+    for duplicate in out.duplicates:
+        inside = sum(start <= duplicate.first for start in starts)
+        if inside:
+            told.setdefault(inside - 1, []).append(f"{duplicate.key} of line {duplicate.first.line}, given again")
+    return {index: tuple(texts) for index, texts in told.items()}
 
 
 def _warnings(out: Draft) -> list[Problem]:

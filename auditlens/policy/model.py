@@ -74,6 +74,7 @@ class Policy(_Part):
     warnings: tuple[Problem, ...] = Field(default=(), exclude=True)
 
     _positions: Mapping[Path, Position] = PrivateAttr(default_factory=dict)
+    _ignored: Mapping[int, tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     def position(self, *path: str | int) -> Position:
         """The place of a field in the text it was loaded from, e.g. position("rules", 3, "verbs").
@@ -83,6 +84,10 @@ class Policy(_Part):
         while path and path not in self._positions:
             path = path[:-1]
         return self._positions.get(path, Position(1, 1))
+
+    def ignored(self, rule: int) -> tuple[str, ...]:
+        """What of a rule's text the server does not follow, in words: unknown fields, first values of those given twice."""
+        return self._ignored.get(rule, ())
 
     @property
     def server_warning(self) -> str | None:

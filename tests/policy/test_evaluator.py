@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditlens.policy import Decision, GroupResources, Policy, Rule, evaluate, explain
+from auditlens.policy import Decision, GroupResources, Policy, Rule, evaluate, explain, load
 
 from .helpers import attributes
 
@@ -195,6 +195,26 @@ def test_an_explanation_says_of_each_rule_what_it_missed() -> None:
     assert "rules[1] (<policy>:1) Metadata: users: 'bob' is not 'tim@k8s.io'" in text
     assert "API group 'core' is not 'rbac.authorization.k8s.io'" in text
     assert "rules[4] (<policy>:1) RequestResponse: matches, and decides" in text
+
+
+def test_an_explanation_names_what_the_server_ignores_of_a_rule() -> None:
+    text = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: None
+  users: [a]
+  users: [b]
+  resources:
+  - {verbs: [get], apiGroup: apps}
+- {level: Metadata, user: x, omitManagedFields: true}
+"""
+    told = explain(load(text), attributes("b", verb="get", resource="secrets"))
+    assert told.decision.rule == 0
+    assert told.steps[0].ignored == ("resources[0].apiGroup", "resources[0].verbs", "users of line 5, given again")
+    assert "kube-apiserver ignores of this rule: resources[0].apiGroup, resources[0].verbs, users of line 5" in str(told)
+    old = explain(load(text, "1.22"), attributes("c", verb="get", resource="secrets"), "1.22")
+    assert [step.ignored for step in old.steps][1] == ("user", "omitManagedFields")
 
 
 def test_an_explanation_tells_a_missing_name_from_a_wrong_resource() -> None:
