@@ -22,6 +22,7 @@ __all__ = [
     "nearest",
     "resources_of",
     "subresources",
+    "system_name",
 ]
 
 RESOURCE_VERBS: Final = (
@@ -77,6 +78,60 @@ SUBRESOURCE_OF: Final = {
     "evictions": 'pods/eviction (group "")',
     "scales": "deployments/scale (group apps) and the like",
 }
+
+
+# Names of Kubernetes' own users and groups (apiserver pkg/authentication/user/user.go, pkg/authentication/serviceaccount/util.go;
+# kubeadm and cloud providers for the components').
+_SYSTEM_USERS: Final = (
+    "system:admin", "system:anonymous", "system:apiserver", "system:cloud-controller-manager", "system:kube-controller-manager",
+    "system:kube-proxy", "system:kube-scheduler", "system:unsecured",
+)  # fmt: skip
+_SYSTEM_GROUPS: Final = (
+    "system:authenticated", "system:bootstrappers", "system:masters", "system:monitoring", "system:nodes", "system:serviceaccounts",
+    "system:unauthenticated",
+)  # fmt: skip
+_NODES: Final = "system:nodes in userGroups (all kubelets) or system:node:NAME in users (one)"
+_ACCOUNTS: Final = (
+    "system:serviceaccounts or system:serviceaccounts:NAMESPACE in userGroups, or system:serviceaccount:NAMESPACE:NAME in users"
+)
+# What people write for them: the start of a name, and ClusterRoles (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go).
+_NOBODY: Final = {
+    "system:node": _NODES,
+    "system:node:": _NODES,
+    "system:kubelet": _NODES,
+    "system:kubelets": _NODES,
+    "system:serviceaccount": _ACCOUNTS,
+    "system:serviceaccount:": _ACCOUNTS,
+    "system:service-account": _ACCOUNTS,
+    "system:service-accounts": _ACCOUNTS,
+    "system:node-proxier": "system:kube-proxy in users, or the service account kube-proxy runs as",
+    "system:controller-manager": "system:kube-controller-manager in users",
+    "system:scheduler": "system:kube-scheduler in users",
+    "system:proxy": "system:kube-proxy in users",
+    "system:kube-apiserver": "system:apiserver in users",
+}
+
+
+def system_name(name: str) -> str | None:
+    """What was meant by a name that looks like one of Kubernetes' own users or groups and is none; None for any other name.
+
+    >>> system_name("system:master")
+    'system:masters in userGroups'
+    >>> system_name("system:node:web-1") is None
+    True
+    """
+    if name in _NOBODY:
+        return _NOBODY[name]
+    if name.startswith("system:controller:"):
+        return f"system:serviceaccount:kube-system:{name.removeprefix('system:controller:')} in users: this is its ClusterRole"
+    account = name.split(":")
+    if account[:2] == ["system", "serviceaccount"] and len(account) == 3:
+        return f"system:serviceaccounts:{account[2]} in userGroups, or system:serviceaccount:{account[2]}:NAME in users"
+    if name.count(":") != 1 or not name.startswith("system:") or name in (*_SYSTEM_USERS, *_SYSTEM_GROUPS):
+        return None
+    likely = set(_SYSTEM_USERS) - {"system:admin"}  # OpenShift's; system:admins may well be somebody's group
+    near = nearest(name, frozenset({*likely, *_SYSTEM_GROUPS}), 0.93)
+    return near and f"{near} in {'userGroups' if near in _SYSTEM_GROUPS else 'users'}"
 
 
 @cache

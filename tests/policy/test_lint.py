@@ -178,6 +178,13 @@ CASES: list[tuple[str, str, str, str, str]] = [
         rules("- {level: None, resources: [{group: metrics.k8s.io}]}\n"),
     ),
     (
+        "AP411",
+        rules("- {level: None, users: ['system:node']}\n"),
+        "13: 'system:node'",
+        "no user and no group is named 'system:node'",
+        rules("- {level: None, users: ['system:node:a'], userGroups: ['system:nodes', 'system:openshift:x']}\n"),
+    ),
+    (
         "AP501",
         rules("- {level: Request, resources: [{resources: [secrets]}]}\n"),
         "13: Request",
@@ -393,3 +400,45 @@ def test_a_rule_for_one_verb_of_sessions_is_right_where_another_says_as_much_of_
     assert "AP408" in [
         f.id for f in lint(f"{head}{one}{dropped}- {{level: Request}}\n") if "sessions opened by create" in f.message
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("deployment", "Write 'deployments' in an entry with `group: apps`"),
+        ("deploy", "Write 'deployments' in an entry with `group: apps`"),
+        ("deploymnets", "Write 'deployments' in an entry with `group: apps`"),
+        ("StatefulSet/scale", "Write 'statefulsets/scale' in an entry with `group: apps`"),
+        ("ing", "Write 'ingresses' in an entry with `group: networking.k8s.io`"),
+        ("persistentvolume", "Write 'persistentvolumes'."),
+        ("po", "Write 'pods'."),
+        ("widgets", "Look it up"),
+    ],
+)
+def test_a_word_for_a_kind_is_traced_to_its_group(written: str, meant: str) -> None:
+    text = rules(f"- {{level: None, resources: [{{resources: [{written}]}}]}}\n")
+    assert [meant in f.fix for f in lint(text) if f.id == "AP402"] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("system:node", "system:nodes in userGroups"),
+        ("system:serviceaccount", "system:serviceaccounts:NAMESPACE in userGroups"),
+        ("system:serviceaccount:shop", "system:serviceaccount:shop:NAME in users"),
+        ("system:master", "system:masters in userGroups"),
+        ("system:kube-schedular", "system:kube-scheduler in users"),
+        ("system:controller:job-controller", "system:serviceaccount:kube-system:job-controller"),
+        ("system:node:node-1", None),
+        ("system:serviceaccount:shop:web", None),
+        ("system:admins", None),
+        ("system:cluster-admins", None),
+        ("system:gke-master", None),
+        ("eks:node-manager", None),
+        ("admin", None),
+    ],
+)
+def test_a_system_name_nobody_has_is_told_from_one_that_somebody_may_have(name: str, meant: str | None) -> None:
+    hits = [f for f in lint(rules(f"- {{level: None, users: ['{name}']}}\n")) if f.id == "AP411"]
+    assert len(hits) == (meant is not None)
+    assert meant is None or meant in hits[0].fix

@@ -36,8 +36,11 @@ def wrong_group(context: Context) -> Iterator[Hit]:
             continue
         where = [named(group) for group in serving if group != "extensions"] or [named(serving[0])]
         message = f"{text!r} is not in group {named(entry.group)} but in {join(where, 'or')}: it matches nothing"
-        group = serving[0] or '""'
-        yield Hit(path, message, f"Move it to an entry with `group: {group}`.")
+        yield Hit(path, message, f"Move it to an entry with `group: {_written(serving[0])}`.")
+
+
+def _written(group: str) -> str:
+    return group or '""'
 
 
 @check(
@@ -51,16 +54,27 @@ def unknown_resource(context: Context) -> Iterator[Hit]:
         resource = text.partition("/")[0]
         if entry.group not in facts.groups() or not _suspicious(resource) or facts.groups_serving(resource):
             continue
-        own = [kind.resource for kind in kinds.find(resource) if kind.group == entry.group]
-        meant = own[0] if own else facts.nearest(resource, facts.resources_of(entry.group))
         message = f"group {named(entry.group)} has no resource {resource!r}: it matches nothing"
         if resource in facts.SUBRESOURCE_OF:
             yield Hit(path, message, f"It is requested as {facts.SUBRESOURCE_OF[resource]}: write that.")
-        elif meant:
-            yield Hit(path, message, f"Write {text.replace(resource, meant, 1)!r}.")
+        elif meant := _meant(resource, entry.group):
+            group, plural = meant
+            moved = "" if group == entry.group else f" in an entry with `group: {_written(group)}`"
+            yield Hit(path, message, f"Write {text.replace(resource, plural, 1)!r}{moved}.")
         else:
             fix = "Look it up with `kubectl api-resources`; remove it, or name the group it is in."
             yield Hit(path, message, fix)
+
+
+def _meant(word: str, group: str) -> tuple[str, str] | None:
+    """The group and plural of the built-in kind a word stands for: of this group if it has one, else of the newest release's."""
+    named_so = sorted(kinds.find(word), key=lambda kind: kind.group != group)
+    if named_so:
+        return named_so[0].group, named_so[0].resource
+    if near := facts.nearest(word, facts.resources_of(group)):
+        return group, near
+    elsewhere = facts.nearest(word, frozenset(kind.resource for kind in kinds.every()), 0.85)
+    return (facts.groups_serving(elsewhere)[0], elsewhere) if elsewhere else None
 
 
 def _suspicious(resource: str) -> bool:
@@ -243,6 +257,21 @@ def user_is_group(context: Context) -> Iterator[Hit]:
             ):
                 message = f"{group!r} is a user; no group has this name"
                 yield Hit(("rules", index, "userGroups", place), message, "Move it to users.")
+
+
+@check(
+    "AP411",
+    "system name that nobody has",
+    "warning",
+    "Kubernetes' own users and groups have fixed names, compared letter for letter; ClusterRoles named alike are no users.",
+)
+def unknown_system_name(context: Context) -> Iterator[Hit]:
+    for index, rule in context.rules:
+        for field, names in (("users", rule.users), ("userGroups", rule.user_groups)):
+            for place, name in enumerate(names):
+                if meant := facts.system_name(name):
+                    fix = f"Write {meant}."
+                    yield Hit(("rules", index, field, place), f"no user and no group is named {name!r}", fix)
 
 
 @check(
