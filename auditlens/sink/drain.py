@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +137,10 @@ class _Drain:
         try:
             sealed, first = [], time.time()
             for segment in group:
-                data = segment.path.read_bytes()
-                sealed.append(Sealed(segment.number, list(bodies(data)), hashlib.sha256(data).hexdigest(), len(data)))
-                first = min(first, next((e.post.received for e in wal.read(data) if isinstance(e, wal.Entry)), first))
+                data = segment.read()
+                found = list(wal.read(data, segment.key))
+                sealed.append(Sealed(segment.number, list(bodies(data, found)), hashlib.sha256(data).hexdigest(), len(data)))
+                first = min(first, next((e.post.received for e in found if isinstance(e, wal.Entry)), first))
             reports = self._importer.run(sealed, suspect=suspect)
             for segment in group:
                 segment.path.unlink()
@@ -182,17 +183,17 @@ class _Drain:
                 _say(error=f"fold: {type(e).__name__}: {str(e)[:500]}")
 
 
-def bodies(data: bytes) -> Iterator[Any]:
-    """The bodies of a segment; damaged stretches as bodies that say so."""
+def bodies(data: bytes, records: Iterable[wal.Entry | wal.Damage]) -> Iterator[Any]:
+    """The bodies of a segment's records; damaged stretches as bodies that say so."""
     from auditlens.importing.eventlist import Body
 
     view = memoryview(data)
-    for found in wal.read(data):
-        if isinstance(found, wal.Damage):
-            lost = view[found.offset : found.offset + found.size]
-            yield Body(None, lost, found.offset, f"{found.size} bytes of the WAL's segment are damaged")
+    for record in records:
+        if isinstance(record, wal.Damage):
+            lost = view[record.offset : record.offset + record.size]
+            yield Body(None, lost, record.offset, f"{record.size} bytes of the WAL's segment are torn or damaged")
         else:
-            yield Body(found.post, found.body)
+            yield Body(record.post, record.body)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 A segment is a row of records, each framed as
 
-    magic (4 bytes) | length of all that follows the frame | CRC-32 of it | length of the header   (little-endian, 4 bytes each)
-    header (JSON: cluster, received, client) | body
+    key (16 bytes) | length of all that follows the frame | CRC-32 of it | length of the header | CRC-32 of these three
+    header (JSON: cluster, received, client) | body                          (little-endian, 4 bytes each)
+
+The key is random, one per segment, and stands in the segment's name: who posts a body cannot know it, so nothing in a body
+is ever taken for a frame, however the record around it was torn. It may be seen once the segment is sealed: nothing is
+written to it then. Segments without a key in their name are of version 0.1.0, with a constant and no CRC of the frame.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import struct
@@ -22,9 +25,13 @@ import msgspec
 
 from auditlens.errors import AuditlensError
 
-NAME = re.compile(r"(\d{12})\.(open|seg)")
-_MAGIC = b"\xa7AWL"
-FRAME = struct.Struct("<4sIII")
+NAME = re.compile(r"(\d{12})(?:\.([0-9a-f]{32}))?\.(open|seg)")
+KEY = 16  # bytes
+FRAME = KEY + 16  # bytes
+_LENGTHS = struct.Struct("<III")
+_CHECK = struct.Struct("<I")
+_CONSTANT = b"\xa7AWL"  # in the key's place, where there is none
+_EFFORT = 32  # times a segment's size that may be read to find its records: frames that overlap would take the square of it
 
 
 class WalError(AuditlensError):
@@ -37,6 +44,13 @@ class Post(msgspec.Struct, frozen=True):
     cluster: str | None
     received: float
     client: str
+
+
+class State(msgspec.Struct, frozen=True):
+    """`sink.json`: the log's name and the first segment number that no process has for its own."""
+
+    sink: str
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +76,73 @@ class Segment:
     path: Path
     number: int
     size: int
+    key: bytes | None
+
+    @classmethod
+    def of(cls, path: Path) -> Segment:
+        """Of a file whose name fits `NAME`; FileNotFoundError when it is gone."""
+        name = NAME.fullmatch(path.name)
+        assert name, path
+        return cls(path, int(name[1]), path.stat().st_size, bytes.fromhex(name[2]) if name[2] else None)
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        return self.path.read_bytes()
 
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Post).decode
 
 
-def read(data: bytes) -> Iterator[Entry | Damage]:
+def read(data: bytes, key: bytes | None) -> Iterator[Entry | Damage]:
     """The records of a segment in order; what is damaged is passed over to the next whole record, and said."""
     view, at, end = memoryview(data), 0, len(data)
+    effort = _EFFORT * end
     while at < end:
-        found = _record(view, at)
-        if found:
-            entry, at = found
+        entry, size = _record(view, at, key)
+        if entry:
             yield entry
+            at += size
             continue
         start = at
-        while True:
-            at = data.find(_MAGIC, at + 1)
-            if at < 0 or _record(view, at):
-                break
-        at = end if at < 0 else at
+        while not entry and at < end:
+            effort -= size
+            at = data.find(key or _CONSTANT, at + 1) if effort > 0 else -1
+            if at < 0:
+                at = end
+            else:
+                entry, size = _record(view, at, key)
         yield Damage(start, at - start)
 
 
-def _record(view: memoryview, at: int) -> tuple[Entry, int] | None:
-    if len(view) - at < FRAME.size:
-        return None
-    magic, length, crc, head = FRAME.unpack_from(view, at)
-    start = at + FRAME.size
-    if magic != _MAGIC or head > length or length > len(view) - start:
-        return None
+def _record(view: memoryview, at: int, key: bytes | None) -> tuple[Entry | None, int]:
+    """The record that begins here and its size, frame included; or none, and the bytes that had to be read to see that."""
+    marker = key or _CONSTANT
+    start = at + len(marker) + _LENGTHS.size + (_CHECK.size if key else 0)
+    if len(view) < start or view[at : at + len(marker)] != marker:
+        return None, 0
+    numbers = view[at + len(marker) :][: _LENGTHS.size]
+    length, crc, head = _LENGTHS.unpack(numbers)
+    if key and zlib.crc32(numbers) != _CHECK.unpack_from(view, start - _CHECK.size)[0]:
+        return None, 0
+    if head > length or length > len(view) - start:
+        return None, 0
     content = view[start : start + length]
     if zlib.crc32(content) != crc:
-        return None
-    return Entry(_decode(content[:head]), content[head:]), start + length
+        return None, length
+    try:
+        return Entry(_decode(content[:head]), content[head:]), start + length - at
+    except msgspec.MsgspecError:  # whole, but nothing that was ever written
+        return None, length
 
 
-def frame(parts: Sequence[bytes]) -> bytes:
+def frame(parts: Sequence[bytes], key: bytes) -> bytes:
     """What stands before a record of these parts, the first of them its header."""
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return FRAME.pack(_MAGIC, sum(map(len, parts)), crc, len(parts[0]))
+    numbers = _LENGTHS.pack(sum(map(len, parts)), crc, len(parts[0]))
+    return key + numbers + _CHECK.pack(zlib.crc32(numbers))
 
 
 def segments(directory: Path) -> list[Segment]:
@@ -113,15 +151,21 @@ def segments(directory: Path) -> list[Segment]:
     with os.scandir(directory) as found:
         for entry in found:
             name = NAME.fullmatch(entry.name)
-            if name and name[2] == "seg":
+            if name and name[3] == "seg":
                 with contextlib.suppress(FileNotFoundError):  # drained meanwhile
-                    out.append(Segment(Path(entry.path), int(name[1]), entry.stat().st_size))
+                    out.append(Segment.of(Path(entry.path)))
     return sorted(out, key=lambda s: s.number)
+
+
+def state(directory: Path) -> State:
+    """What the log knows of itself; raises WalError where that cannot be told."""
+    path = directory / "sink.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as e:
+        raise WalError(f"{path}: cannot be read ({e}); restore it, its name is in the rows' source") from e
 
 
 def identity(directory: Path) -> str:
     """The name of the log, part of every row's source; raises WalError where there is none."""
-    try:
-        return str(json.loads((directory / "sink.json").read_text(encoding="utf-8"))["sink"])
-    except (OSError, ValueError, KeyError) as e:
-        raise WalError(f"{directory / 'sink.json'}: cannot be read ({e}); restore it, its name is in the rows' source") from e
+    return state(directory).sink

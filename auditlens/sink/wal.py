@@ -1,14 +1,13 @@
 """What append() has returned for is on disk: it survives a kill, a crash and a power cut, whole and in order.
 
 The log is a plain directory: `sink.json` (its name and the next free segment number), `lock`, the segment that is being
-written (`NNN.open`) and those that wait for the drain (`NNN.seg`); records.py says what is in them.
+written (`NNN.KEY.open`) and those that wait for the drain (`NNN.KEY.seg`); records.py says what is in them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import threading
@@ -17,7 +16,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from auditlens.sink.records import FRAME, NAME, Damage, Entry, Post, Segment, WalError, encode, frame, identity, read, segments
+from auditlens.sink.records import (
+    FRAME,
+    KEY,
+    NAME,
+    Damage,
+    Entry,
+    Post,
+    Segment,
+    State,
+    WalError,
+    encode,
+    frame,
+    identity,
+    read,
+    segments,
+    state,
+)
 
 __all__ = ["SEGMENT", "Damage", "Entry", "Post", "Segment", "Wal", "WalError", "identity", "read", "segments"]
 
@@ -53,7 +68,7 @@ class Wal:
         self.directory = directory
         self._segment_bytes, self._seal_after, self._hurry, self._say = segment_bytes, seal_after, hurry, say
         self._fd: int | None = None
-        self._path = directory
+        self._path, self._key = directory, b""  # of the open segment
         self._size = 0  # bytes of whole, synced records in the open segment
         self._first = 0.0  # monotonic time of its first record
         self._queue: list[tuple[tuple[bytes, ...], Future[None]]] = []
@@ -118,8 +133,10 @@ class Wal:
                 raise WalError(f"{path}: missing, but there are segments; restore it, its name is in the rows' source")
             self.sink = f"{name}-{secrets.token_hex(4)}"
             return self.sink, 1, 1
-        self.sink = identity(self.directory)
-        number = int(json.loads(path.read_text(encoding="utf-8"))["next"])
+        known = state(self.directory)
+        self.sink = known.sink
+        there = [int(found[1]) for p in self.directory.iterdir() if (found := NAME.fullmatch(p.name))]
+        number = max([known.next, *(n + 1 for n in there)])  # sink.json may come from a backup
         return self.sink, number, number
 
     def _reserve(self) -> None:
@@ -128,7 +145,7 @@ class Wal:
         draft = self.directory / "sink.json.new"
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, json.dumps({"sink": self.sink, "next": self._limit}).encode())
+            os.write(fd, encode(State(self.sink, self._limit)))
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -143,19 +160,18 @@ class Wal:
             os.close(fd)
 
     def _recover(self) -> None:
-        """Seal what an earlier process left open, cut at its last whole record."""
+        """Seal what an earlier process left open, and say what in it is no whole record; the drain makes that a reject."""
         for path in sorted(self.directory.glob("*.open")):
             if not NAME.fullmatch(path.name):
                 continue
-            data = path.read_bytes()
-            last = next((d for d in reversed(list(read(data))) if isinstance(d, Damage)), None)
-            if last and last.offset + last.size == len(data):
-                self._say(f"{path}: torn tail, {last.size} bytes after byte {last.offset} were never acknowledged; cut")
-                with path.open("r+b") as f:
-                    f.truncate(last.offset)
-                    os.fsync(f.fileno())
-                data = data[: last.offset]
-            if data:
+            segment = Segment.of(path)
+            for hole in (d for d in read(segment.read(), segment.key) if isinstance(d, Damage)):
+                at_end = hole.offset + hole.size == segment.size
+                why = "torn before they were acknowledged, or damaged since" if at_end else "damaged"
+                self._say(
+                    f"{path}: {hole.size} bytes at byte {hole.offset} are no whole record: {why}; they are kept as a reject"
+                )
+            if segment.size:
                 path.rename(path.with_suffix(".seg"))
             else:
                 path.unlink()
@@ -190,7 +206,7 @@ class Wal:
         while queue:
             taken, size = 0, 0
             for parts, _ in queue:
-                size += FRAME.size + sum(map(len, parts))
+                size += FRAME + sum(map(len, parts))
                 if self._size + size > self._segment_bytes and (self._size or taken):
                     break
                 taken += 1
@@ -199,7 +215,7 @@ class Wal:
                 continue
             now, queue = queue[:taken], queue[taken:]
             try:
-                self._put([part for parts, _ in now for part in (frame(parts), *parts)])
+                self._put([parts for parts, _ in now])
             except (OSError, WalError) as e:
                 self._abandon(e)
                 for _, future in now:
@@ -208,10 +224,11 @@ class Wal:
             for _, future in now:
                 future.set_result(None)
 
-    def _put(self, parts: list[bytes | memoryview]) -> None:
+    def _put(self, records: list[tuple[bytes, ...]]) -> None:
         if self._fd is None:
             self._open()
         assert self._fd is not None
+        parts: list[bytes | memoryview] = [part for record in records for part in (frame(record, self._key), *record)]
         written = 0
         for start in range(0, len(parts), _IOV):
             some = parts[start : start + _IOV]
@@ -228,7 +245,8 @@ class Wal:
     def _open(self) -> None:
         if self._next >= self._limit:
             self._reserve()
-        path = self.directory / f"{self._next:012d}.open"
+        key = secrets.token_bytes(KEY)
+        path = self.directory / f"{self._next:012d}.{key.hex()}.open"
         self._next += 1
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -236,7 +254,7 @@ class Wal:
         except OSError:
             os.close(fd)
             raise
-        self._fd, self._path, self._size, self._first = fd, path, 0, time.monotonic()
+        self._fd, self._path, self._key, self._size, self._first = fd, path, key, 0, time.monotonic()
 
     def _seal(self) -> None:
         if self._fd is None:
