@@ -4,35 +4,94 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auditlens.forensics.events import Event, collection, load
 from auditlens.forensics.replay import Life
 from auditlens.forensics.target import Target
-from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, body_at, driver, group_of, owners
+from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """How an owner ceased to hold its dependants, and between which moments."""
+
+    cause: Cause
+    low: dt.datetime
+    high: dt.datetime
+
+    def overlaps(self, other: _Release) -> bool:
+        return self.low < other.high and other.low < self.high
+
+
 def by_owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
-    """The garbage collector deletes what no living owner holds any more (pkg/controller/garbagecollector)."""
-    refs = owners(life, event.time)
-    best: Cause | None = None
-    for ref in refs:
-        owner = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
-                          when=event.time)  # fmt: skip
-        ended = ending(tracer, owner, event) if owner is not None else None
-        if ended is not None and (best is None or ended.event.order > best.event.order):
-            sure = CERTAIN if ended.life.uid and ended.life.uid == ref.get("uid") else LIKELY
-            best = Cause(
-                ended.life, ended.event, ended.effect, "owner-gc: the garbage collector deletes what its owner leaves", sure
-            )
-    if best is not None:
-        return best
+    """The garbage collector deletes what no owner holds any more: the end of the last one is the cause.
+
+    Source: pkg/controller/garbagecollector attemptToDeleteItem: an owner holds (is solid) until it is gone, or until its deletion waits
+    for its dependants (foreground).
+    """
+    refs, sure = owners(life, event.time), owners_known(life, event.time)
     if not refs:
         return f"no body in the log shows who owned {life.key}; it takes {life.key.resource} at RequestResponse"
-    named = ", ".join(f"{r.get('kind')}/{r.get('name')}" for r in refs)
-    return f"no deletion of its owner {named} is in the log; it takes delete of that resource at Metadata"
+    if sure is None:
+        return f"which owners {life.key} still had is not in the log; it takes patch of {life.key.resource} at Request"
+    found, held = [], []
+    for ref in refs:
+        one = released(tracer, life, ref, event)
+        if one is None:
+            held.append(f"{ref.get('kind')}/{ref.get('name')}")
+        else:
+            found.append(one)
+    if held:
+        rest = f"; of {len(refs)} owners the last one to go is the cause, so the others tell nothing" if found else ""
+        return f"no deletion of its owner {', '.join(held)} is in the log; it takes delete of that resource at Metadata{rest}"
+    return _last_release(life, found, sure)
+
+
+def _last_release(life: Life, found: list[_Release], sure: str) -> Cause | str:
+    """The owner that went last; of several at once nobody, unless one person ended them all."""
+    last = max(found, key=lambda r: (r.high, r.cause.event.order))
+    rivals = [r for r in found if r is not last and r.overlaps(last)]
+    if any(r.cause.event.actor != last.cause.event.actor for r in rivals):
+        named = ", ".join(sorted(f"{r.cause.effect} by {r.cause.event.actor}" for r in (last, *rivals)))
+        return f"the owners of {life.key} went at the same time ({named}): which of them was the last cannot be told"
+    c = last.cause
+    rule = "owner-gc: the garbage collector deletes what its owner leaves"
+    if len(found) > 1:
+        rule += f", the last of {len(found)}"
+    return Cause(c.life, c.event, c.effect, rule, min(c.sure, sure, key=SURE.index), open=c.open)
+
+
+def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Event) -> _Release | None:
+    """How one owner had ceased to hold an object by the time of an event; None where the log does not show that it had."""
+    owner = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
+                      when=event.time, ended=True)  # fmt: skip
+    end = ending(tracer, owner, event) if owner is not None else None
+    if owner is None or end is None:
+        return None
+    same = owner.uid is not None and owner.uid == ref.get("uid")
+    cause = replace(end, sure=min(end.sure, CERTAIN if same else LIKELY, key=SURE.index))
+    if end.event is owner.deleted and _foreground(end.event):
+        return _Release(cause, end.event.received, end.event.time)
+    if owner.ended is not None and owner.ended.ok and owner.ended.received <= event.time:
+        return _Release(cause, owner.ended.received, owner.ended.time)
+    return _Release(
+        cause, end.event.received, max(end.event.time, min(event.time, owner.ended.time if owner.ended else event.time))
+    )
+
+
+def _foreground(deletion: Event) -> bool:
+    """Whether a deletion waits for the dependants, which frees them at once (metav1.DeletePropagationForeground)."""
+    asked = deletion.request if isinstance(deletion.request, dict) else {}
+    left = ((deletion.body or {}).get("metadata") or {}).get("finalizers") or []
+    return (
+        "propagationPolicy=Foreground" in deletion.uri
+        or asked.get("propagationPolicy") == "Foreground"
+        or "foregroundDeletion" in left
+    )
 
 
 def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -143,7 +202,9 @@ def ending(tracer: Tracer, life: Life, before: Event | None = None) -> Cause | N
             how = "collection: one of the objects a deletecollection answered"
         return Cause(life, life.deleted, f"{life.key} deleted", how, CERTAIN)
     if life.ended is not None and life.ended.ok and (before is None or life.ended.received <= before.time):
-        return Cause(life, life.ended, f"{life.key} gone", "finalizer: its last finalizer was removed", LIKELY)
+        rule = "finalizer: its last finalizer was removed"
+        return Cause(life, life.ended, f"{life.key} gone", rule, LIKELY, f"who asked for the deletion of {life.key} is not in the log; it takes "
+                     "delete of its resource at Metadata", open=True)  # fmt: skip
     return _unseen(tracer, life)
 
 

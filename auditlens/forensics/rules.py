@@ -7,13 +7,27 @@ the cause.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from auditlens.forensics import endings
 from auditlens.forensics.events import Event
 from auditlens.forensics.replay import Life
 from auditlens.forensics.target import Target
-from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Driven, Tracer, body_at, driver, group_of, owners
+from auditlens.forensics.tracer import (
+    CERTAIN,
+    GUESS,
+    LIKELY,
+    SURE,
+    Cause,
+    Driven,
+    Tracer,
+    body_at,
+    driver,
+    group_of,
+    owners,
+    refs_of,
+)
 
 Rule = Callable[[Tracer, Life, Event], "Cause | str | None"]
 
@@ -34,12 +48,19 @@ def _driven(owner: Life, found: Driven | None, rule: str, why: str) -> Cause | s
 
 
 def _owner_life(tracer: Tracer, life: Life, event: Event) -> tuple[Life, str] | str:
-    """The controlling owner of an object and how sure that is; by name where no body names it."""
-    for ref in owners(life, event.time):
+    """The owner whose wish a controller carries out, and how sure that is; by name where no body names one.
+
+    That is the controlling owner (controllerRef): other owners only keep an object alive.
+    """
+    refs = owners(life, event.time)
+    if refs and not refs[0].get("controller") and len(refs) > 1:
+        named = ", ".join(f"{r.get('kind')}/{r.get('name')}" for r in refs)
+        return f"{life.key} has {len(refs)} owners ({named}), none of them its controller: whose wish this was cannot be told"
+    for ref in refs[:1]:
         found = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
                           when=event.time)  # fmt: skip
         if found is not None:
-            return found, CERTAIN
+            return found, CERTAIN if found.uid is not None and found.uid == ref.get("uid") else LIKELY
         return (
             f"the owner {ref.get('kind')}/{ref.get('name')} is not in the log; it takes create, update, patch and delete "
             "of its resource at Metadata, at RequestResponse to see what changed"
@@ -66,8 +87,7 @@ def _owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 
 
 def _weaker(found: Cause, sure: str) -> Cause:
-    order = (GUESS, LIKELY, CERTAIN)
-    return Cause(found.life, found.event, found.effect, found.rule, min(found.sure, sure, key=order.index), found.limit)
+    return replace(found, sure=min(found.sure, sure, key=SURE.index))
 
 
 def _scaled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -166,16 +186,20 @@ def _namespace_made(tracer: Tracer, life: Life, event: Event) -> Cause | str | N
 
 
 def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
-    """The garbage collector unties or finishes dependants of a deleted owner (orphan and foreground deletion)."""
+    """The garbage collector unties dependants of a deleted owner, or lets go of what waited for its dependants."""
     before = next((r for r in reversed(life.revisions) if r.event.order < event.order and r.object is not None), None)
-    refs = ((before.object or {}).get("metadata") or {}).get("ownerReferences") or [] if before else owners(life, event.time)
-    for ref in refs:
-        owner = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
-                          when=event.time)  # fmt: skip
-        if owner is not None and owner.deleted is not None and owner.deleted.received <= event.time:
-            return Cause(
-                owner, owner.deleted, f"{owner.key} deleted", "owner-gc: the garbage collector unties dependants", CERTAIN
-            )
+    after = next((r for r in life.revisions if r.event is event and r.object is not None), None)
+    refs = refs_of(before.object) if before else owners(life, event.time)
+    if after is not None and before is not None:
+        left = [r.get("uid") for r in refs_of(after.object)]
+        refs = [r for r in refs if r.get("uid") not in left]
+    found = [r for r in (endings.released(tracer, life, ref, event) for ref in refs) if r is not None]
+    if found:
+        last = max(found, key=lambda r: (r.high, r.cause.event.order)).cause
+        if len({r.cause.event.actor for r in found}) > 1 or len(found) < len(refs):
+            return f"it let go of {len(refs)} owners of {life.key} at once: which end made it act cannot be told"
+        rule = "owner-gc: the garbage collector unties dependants"
+        return Cause(last.life, last.event, last.effect, rule, last.sure, open=last.open)
     if life.deleted is not None and life.deleted.received <= event.time and life.deleted is not event:
         return Cause(
             life, life.deleted, f"{life.key} deleted", "finalizer: the garbage collector lets go of a deleted object", CERTAIN

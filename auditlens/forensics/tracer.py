@@ -18,19 +18,40 @@ if TYPE_CHECKING:
     import duckdb
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "guess"
+SURE = (GUESS, LIKELY, CERTAIN)  # from the least on
 
 _SA = "system:serviceaccount:kube-system:"
+# The controllers of kube-controller-manager (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/controller_policy.go); any other service
+# account of kube-system is an add-on, which acts on its own account.
+CONTROLLERS = frozenset((
+    "attachdetach-controller", "bootstrap-signer", "certificate-controller", "cloud-node-controller", "cloud-provider",
+    "clusterrole-aggregation-controller", "cronjob-controller", "daemon-set-controller", "deployment-controller",
+    "device-taint-eviction-controller", "disruption-controller", "endpoint-controller", "endpointslice-controller",
+    "endpointslicemirroring-controller", "ephemeral-volume-controller", "expand-controller", "generic-garbage-collector",
+    "horizontal-pod-autoscaler", "job-controller", "kube-apiserver-serving-clustertrustbundle-publisher",
+    "legacy-service-account-token-cleaner", "namespace-controller", "node-controller", "persistent-volume-binder",
+    "pod-garbage-collector", "podcertificaterequestcleaner", "pv-protection-controller", "pvc-protection-controller",
+    "replicaset-controller", "replication-controller", "resource-claim-controller", "resourcequota-controller",
+    "root-ca-cert-publisher", "route-controller", "selinux-warning-controller", "service-account-controller",
+    "service-ca-cert-publisher", "service-cidr-controller", "service-cidrs-controller", "service-controller",
+    "statefulset-controller", "storage-version-migrator-controller", "taint-eviction-controller", "token-cleaner",
+    "ttl-after-finished-controller", "ttl-controller", "validatingadmissionpolicy-status-controller",
+    "volumeattributesclass-protection-controller",
+))  # fmt: skip
 
 
 def controller(event: Event) -> str | None:
     """The control-plane component behind a request, None for anybody else.
 
     With --use-service-account-credentials each controller has a service account; without, the user agent ends in its name
-    (controller-manager: clientbuilder AddUserAgent).
+    (controller-manager: clientbuilder AddUserAgent). Whoever impersonates a component, or is impersonated by one, is not it.
     """
     user = event.username or ""
+    if event.impersonated is not None:
+        return None
     if user.startswith(_SA):
-        return user.removeprefix(_SA)
+        name = user.removeprefix(_SA)
+        return name if name in CONTROLLERS else None
     if user == "system:kube-controller-manager":
         tail = (event.user_agent or "").rpartition("/")[2]
         return tail.removeprefix(_SA) or "kube-controller-manager"
@@ -51,6 +72,7 @@ class Cause:
     rule: str
     sure: str
     limit: str | None = None  # what the log does not tell here
+    open: bool = False  # its sender did not begin it: who did is not in the log
 
 
 class Tracer:
@@ -110,31 +132,37 @@ class Tracer:
             )
         return self._siblings[owner.uid]
 
-    def life(self, wanted: Target, when: dt.datetime, uid: str | None = None) -> Life | None:
-        """The life of a name that a moment falls into, or that of a uid."""
-        found = self.lives(wanted)
+    def life(self, wanted: Target, when: dt.datetime, uid: str | None = None, *, ended: bool = False) -> Life | None:
+        """The life of a name that a moment falls into, or that of a uid; without a namespace only what is in none.
+
+        With `ended`, of lives whose uid is not known, rather one whose end was asked for by then.
+        """
+        found = [x for x in self.lives(wanted) if wanted.namespace is not None or x.key.namespace is None]
         if uid is not None:
             exact = [x for x in found if x.uid == uid]
             if exact:
                 return exact[0]
             found = [x for x in found if x.uid is None]
         begun = [x for x in found if x.first.received <= when]
-        return begun[-1] if begun else None
+        over = [x for x in begun if x.deleted is not None and x.deleted.received <= when] if ended else []
+        return (over or begun)[-1] if begun else None
 
     def namespace(self, name: str | None, cluster: str, when: dt.datetime) -> Life | None:
         return self.life(Target("", ("namespaces",), name, None, cluster), when) if name else None
 
-    def of(self, life: Life, kind: str, group: str, name: str, *, uid: str | None, when: dt.datetime) -> Life | None:
-        """The life of an object in the same namespace, by kind."""
+    def of(
+        self, life: Life, kind: str, group: str, name: str, *, uid: str | None, when: dt.datetime, ended: bool = False
+    ) -> Life | None:
+        """The life of an object in the same namespace or in none, by kind; with `ended` rather one that is over by then."""
         resource = kinds.resource_of(group, kind)
         if resource:
             wanted = Target(group, (resource,), name, life.key.namespace, life.key.cluster)
         else:
             guess = target(self.con, f"{kind}.{group}/{name}" if group else f"{kind}/{name}", cluster=life.key.cluster)
             wanted = Target(guess.group, guess.resources, name, life.key.namespace, life.key.cluster)
-        found = self.life(wanted, when, uid)
+        found = self.life(wanted, when, uid, ended=ended)
         if found is None and life.key.namespace:  # a cluster-wide owner
-            found = self.life(Target(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid)
+            found = self.life(Target(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid, ended=ended)
         return found
 
 
@@ -149,10 +177,28 @@ def body_at(life: Life, when: dt.datetime | None = None) -> dict[str, Any]:
     return {}
 
 
-def owners(life: Life, when: dt.datetime) -> list[dict[str, Any]]:
-    """The owner references of an object, the controlling one first."""
-    refs = (body_at(life, when).get("metadata") or {}).get("ownerReferences") or []
+def refs_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The owner references of a body, the controlling one first."""
+    refs = ((body or {}).get("metadata") or {}).get("ownerReferences") or []
     return sorted((r for r in refs if isinstance(r, dict)), key=lambda r: not r.get("controller"))
+
+
+def owners(life: Life, when: dt.datetime) -> list[dict[str, Any]]:
+    """The owner references of an object by a moment, the controlling one first."""
+    return refs_of(body_at(life, when))
+
+
+def owners_known(life: Life, when: dt.datetime) -> str | None:
+    """How sure the owner references are: they may have been changed by what came after the last body; None is not at all."""
+    sure: str | None = LIKELY
+    for r in life.revisions:
+        if r.event.received > when:
+            break
+        if r.event.body is not None or (r.object is not None and r.event.writes):
+            sure = CERTAIN
+        elif r.event.verb in ("update", "patch") and r.event.subresource is None:
+            sure = None if controller(r.event) == "generic-garbage-collector" else LIKELY
+    return sure
 
 
 def group_of(api_version: str | None) -> str:

@@ -203,6 +203,8 @@ def _follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
             chain.limits.append("the rules lead in a circle here")
             return
         seen.add(address)
+        if now.open:
+            return
         if who is None:
             chain.root = link
             return

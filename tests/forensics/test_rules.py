@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from auditlens.forensics.why import Chain, why
+from auditlens.forensics.why import why
 from auditlens.lake import Lake
 
-CONTROLLERS = "system:serviceaccount:kube-system:"
-GROUPS = {"jobs": "batch", "cronjobs": "batch"}
-KINDS = {"pods": "Pod", "nodes": "Node", "jobs": "Job", "cronjobs": "CronJob"}
-
-
-class Log:
-    """Requests a second apart; `a controller` is its short name with a star in front."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.version = 100
-
-    def __call__(self, user: str, verb: str, object: str, body: dict[str, Any] | None = None, *, request: Any = None) -> str:
-        """One request about `resource/name` or `resource/name/subresource`; returns its audit id."""
-        resource, name, *sub = object.split("/")
-        group, namespace = GROUPS.get(resource, ""), None if resource == "nodes" else "shop"
-        self.version += 1
-        n = len(self.lines)
-        at = f"2026-11-23T10:{n // 60:02}:{n % 60:02}.000000Z"
-        api = {"apiVersion": f"{group}/v1" if group else "v1", "kind": KINDS[resource]}
-        meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(self.version)} | (
-            {"namespace": namespace} if namespace else {}
-        )
-        made = body and {**api, **body, "metadata": {**meta, **body.get("metadata", {})}}
-        ref = {"resource": resource, "name": name, "apiVersion": "v1", "apiGroup": group, "namespace": namespace or "",
-               "subresource": "".join(sub)}  # fmt: skip
-        event = {
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "RequestResponse", "auditID": f"id-{n}",
-            "stage": "ResponseComplete", "requestURI": f"/x/{object}", "verb": verb,
-            "user": {"username": (CONTROLLERS if user != "*scheduler" else "system:kube-") + user[1:] if user[0] == "*" else user},
-            "sourceIPs": ["192.0.2.1"], "userAgent": "kubectl/v1.36.0", "objectRef": {k: v for k, v in ref.items() if v},
-            "responseStatus": {"metadata": {}, "code": 201 if verb == "create" else 200},
-            "requestObject": request if request is not None else made, "responseObject": made,
-            "requestReceivedTimestamp": at, "stageTimestamp": at, "annotations": {"authorization.k8s.io/decision": "allow"},
-        }  # fmt: skip
-        self.lines.append(json.dumps({k: v for k, v in event.items() if v is not None}).encode() + b"\n")
-        return f"id-{n}"
-
-
-def told(chain: Chain) -> list[tuple[str | None, str, str]]:
-    return [(x.event.username, x.event.audit_id, x.rule.partition(":")[0]) for x in chain.links]
-
-
-def root(chain: Chain) -> tuple[str | None, str] | None:
-    return (chain.root.event.username, chain.root.event.audit_id) if chain.root else None
+from .made import Log, root, told
 
 
 def pod(node: str | None = None, **more: Any) -> dict[str, Any]:
