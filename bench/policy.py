@@ -20,7 +20,8 @@ from auditlens import engine
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.snapshot import COMPACTED
-from auditlens.policy import presets, simulate
+from auditlens.policy import simulate
+from auditlens.policy.requirements import presets
 from auditlens.tables import Audit
 
 

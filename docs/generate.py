@@ -90,7 +90,7 @@ def question_table() -> str:
 
 def presets() -> str:
     """README's table of the shipped policies, simulated over sample-logs/."""
-    from auditlens.policy.presets import sample_table
+    from auditlens.policy.requirements.presets import sample_table
 
     return sample_table().rstrip("\n")
 

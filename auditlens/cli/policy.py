@@ -107,7 +107,7 @@ def simulate(
     """Try a policy on the lake's requests: events and bytes a day by rule and stage, what is lost and gained, dead rules."""
     from auditlens.cli.asking import show as print_frame
     from auditlens.policy import simulate as run
-    from auditlens.policy.report import size
+    from auditlens.policy.requirements.report import size
 
     where = existing(lake)
     other = load_policy(against, kubernetes_version) if against else None
@@ -161,7 +161,7 @@ def _tell(answer: Answerable) -> None:
     """One question in full."""
     from auditlens.output import plain
 
-    typer.echo(f"{answer.wish.name}: {answer.grade}")
+    typer.echo(f"{answer.requirement.name}: {answer.grade}")
     for head, chosen in (("withheld:", False), ("withheld, as it should be:", True)):
         if found := answer.withheld(by_choice=chosen):
             typer.echo("\n  ".join((head, *map(plain, found))))
@@ -184,7 +184,7 @@ def recommend(
     """Write the smallest policy that keeps questions answerable, as YAML; exits 4 when it does not fit the budget."""
     from auditlens.lake import Lake
     from auditlens.policy import recommend as run
-    from auditlens.policy.report import size
+    from auditlens.policy.requirements.report import size
 
     where = Lake(lake)
     first, last = _window(where, since, until)
@@ -197,9 +197,9 @@ def recommend(
         say("volumes are unmeasured: the lake holds no audit events")
     if done.fits:
         return ExitCode.OK
-    say(f"the wishes need {size(done.bytes_per_day)} a day, the budget is {size(done.budget or 0)}; a day costs")
+    say(f"the requirements need {size(done.bytes_per_day)} a day, the budget is {size(done.budget or 0)}; a day costs")
     for cost in done.costs:
-        say(f"  {cost.wish}: {size(cost.saved)} less without it, {size(cost.alone)} if it were alone")
+        say(f"  {cost.requirement}: {size(cost.saved)} less without it, {size(cost.alone)} if it were alone")
     return ExitCode.FINDINGS
 
 
@@ -212,7 +212,7 @@ def apply(
 ) -> int:
     """Leave of collected logs what the policy would have written; any source in, JSON lines out."""
     from auditlens.policy import apply as run
-    from auditlens.policy.report import size
+    from auditlens.policy.requirements.report import size
 
     done = run(load_policy(policy, kubernetes_version), inputs, out)
     say(
@@ -258,7 +258,7 @@ def infer(
 def _text(source: str) -> str:
     import sys
 
-    from auditlens.policy import presets
+    from auditlens.policy.requirements import presets
 
     if source == "-":
         return sys.stdin.read()
@@ -323,7 +323,7 @@ def _requests(
         ]  # fmt: skip
     if verb is None or resource is None:
         raise UsageError("name the request: --verb and --resource, or --uri, or --audit-id")
-    from auditlens.policy.facts import groups_serving
+    from auditlens.policy.apiserver.served import groups_serving
 
     thing, _, subresource = resource.partition("/")
     plural, dot, group = thing.partition(".")

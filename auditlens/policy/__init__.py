@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from auditlens.policy.errors import PolicyError, Position, Problem
-from auditlens.policy.evaluator import Decision, Request, evaluate, request_of
-from auditlens.policy.explanation import Explanation, Miss, Step, explain
+from auditlens.policy.apiserver.errors import PolicyError, Position, Problem
+from auditlens.policy.apiserver.evaluator import Decision, Request, evaluate, request_of
+from auditlens.policy.apiserver.explanation import Explanation, Miss, Step, explain
+from auditlens.policy.apiserver.loader import load
+from auditlens.policy.apiserver.model import LEVELS, STAGES, GroupResources, Level, Policy, Rule, Stage
+from auditlens.policy.apiserver.rewrite import convert, dump
+from auditlens.policy.apiserver.shadow import shadowing
+from auditlens.policy.apiserver.sql import rule_sql, to_sql
 from auditlens.policy.lint import Finding, as_json, as_sarif, as_text, lint
-from auditlens.policy.loader import load
-from auditlens.policy.model import LEVELS, STAGES, GroupResources, Level, Policy, Rule, Stage
-from auditlens.policy.rewrite import convert, dump
-from auditlens.policy.shadow import shadowing
-from auditlens.policy.sql import rule_sql, to_sql
 
 if TYPE_CHECKING:
-    from auditlens.policy.answerable import Answerable, coverage, coverage_brief, coverage_frame
-    from auditlens.policy.filtering import Applied, Filter, apply
-    from auditlens.policy.inference import Inferred, infer
-    from auditlens.policy.recommendation import Recommendation, recommend
-    from auditlens.policy.simulation import Simulation, simulate
+    from auditlens.policy.requirements.coverage import Answerable, coverage, coverage_brief, coverage_frame
+    from auditlens.policy.requirements.recommendation import Recommendation, recommend
+    from auditlens.policy.simulation.filtering import Applied, Filter, apply
+    from auditlens.policy.simulation.inference import Inferred, infer
+    from auditlens.policy.simulation.simulation import Simulation, simulate
 
 # What needs the lake or the questions is imported when it is asked for: a lint must not wait for it.
 _LATER = {
-    "Answerable": "answerable",
-    "coverage": "answerable",
-    "coverage_brief": "answerable",
-    "coverage_frame": "answerable",
-    "Applied": "filtering",
-    "Filter": "filtering",
-    "apply": "filtering",
-    "Inferred": "inference",
-    "infer": "inference",
-    "Recommendation": "recommendation",
-    "recommend": "recommendation",
-    "Simulation": "simulation",
-    "simulate": "simulation",
+    "Answerable": "requirements.coverage",
+    "coverage": "requirements.coverage",
+    "coverage_brief": "requirements.coverage",
+    "coverage_frame": "requirements.coverage",
+    "Applied": "simulation.filtering",
+    "Filter": "simulation.filtering",
+    "apply": "simulation.filtering",
+    "Inferred": "simulation.inference",
+    "infer": "simulation.inference",
+    "Recommendation": "requirements.recommendation",
+    "recommend": "requirements.recommendation",
+    "Simulation": "simulation.simulation",
+    "simulate": "simulation.simulation",
 }
 
 __all__ = [

@@ -248,7 +248,7 @@ def coverage(made: policy.Policy, now: scope.Scope) -> None:
         if not picked:
             st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
             return
-        chosen = next(a for a in answers if a.wish.name == picked["question"])
+        chosen = next(a for a in answers if a.requirement.name == picked["question"])
         show.notes([*chosen.withheld(by_choice=False), *(f"by choice: {loss}" for loss in chosen.withheld(by_choice=True))])
         if rules := chosen.rules_text():
             st.caption("Rules that would be needed, before those that take the requests away")
@@ -286,7 +286,7 @@ def recommend(text: str, now: scope.Scope) -> None:
             "Recommended", show.size(result.predicted.bytes), help=f"{result.predicted.events:,} events of this lake's traffic"
         )
         cells[2].metric(
-            "Within budget", "yes" if result.fits else "no", help="Whether the wishes fit into the budget, if there is one"
+            "Within budget", "yes" if result.fits else "no", help="Whether the requirements fit into the budget, if there is one"
         )
         changed = list(
             difflib.unified_diff(text.splitlines(), result.text.splitlines(), "current", "recommended", lineterm="", n=2)
@@ -310,8 +310,10 @@ def recommend(text: str, now: scope.Scope) -> None:
         with lost:
             show.notes(result.given_up or ("nothing of what was asked for",))
             if result.costs:
-                costs = pl.DataFrame([{"wish": c.wish, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs])
-                show.table(costs, now, "costs", select=False, about="What each wish costs")
+                costs = pl.DataFrame(
+                    [{"requirement": c.requirement, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs]
+                )
+                show.table(costs, now, "costs", select=False, about="What each requirement costs")
 
 
 def _use(text: str) -> None:

@@ -15,8 +15,8 @@ import pytest
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.policy import Policy, Rule
-from auditlens.policy.filtering import apply
-from auditlens.policy.wishes import SENSITIVE
+from auditlens.policy.requirements.requirement import SENSITIVE
+from auditlens.policy.simulation.filtering import apply
 from auditlens.question import answer, questions
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "captures"

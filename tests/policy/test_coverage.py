@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from auditlens.policy import coverage, coverage_frame, load
-from auditlens.policy.answerable import describe
-from auditlens.policy.presets import load_preset
-from auditlens.policy.wishes import Wish, find_wishes
+from auditlens.policy.requirements.coverage import describe
+from auditlens.policy.requirements.presets import load_preset
+from auditlens.policy.requirements.requirement import Requirement, find_requirements
 from auditlens.question import Logged
 
 HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
@@ -50,7 +50,7 @@ CASES = [
 
 @pytest.mark.parametrize(("policy", "need", "grade", "losses"), CASES)
 def test_what_is_withheld(policy: str, need: Logged, grade: str, losses: list[str]) -> None:
-    answer = coverage(load(HEAD + policy), ["w"], [Wish("w", "W", (need,))])[0]
+    answer = coverage(load(HEAD + policy), ["w"], [Requirement("w", "W", (need,))])[0]
     assert (answer.grade, [describe(loss) for loss in answer.losses]) == (grade, losses)
     by_choice = [loss for loss in answer.losses if loss.by_choice]
     assert bool(answer.rules) == (len(answer.losses) > len(by_choice))
@@ -61,7 +61,7 @@ def test_a_question_that_needs_nothing_can_always_be_answered() -> None:
 
 
 def test_the_forensic_preset_answers_every_question() -> None:
-    assert {a.wish.name for a in coverage(load_preset("forensic")) if a.grade in ("partly", "no")} == set()
+    assert {a.requirement.name for a in coverage(load_preset("forensic")) if a.grade in ("partly", "no")} == set()
 
 
 def test_the_rule_that_is_needed_is_given_as_yaml() -> None:
@@ -70,7 +70,7 @@ def test_the_rule_that_is_needed_is_given_as_yaml() -> None:
     assert load(f"{HEAD}rules:\n{needed}").rules[0].level == "RequestResponse"
 
 
-def test_groups_and_all_are_wishes() -> None:
-    every = {w.name for w in find_wishes()}
-    assert {w.name for w in find_wishes(["objects"])} < every
-    assert {w.name for w in find_wishes(["objects", "who-deleted"])} == {w.name for w in find_wishes(["objects"])}
+def test_groups_and_all_are_requirements() -> None:
+    every = {w.name for w in find_requirements()}
+    assert {w.name for w in find_requirements(["objects"])} < every
+    assert {w.name for w in find_requirements(["objects", "who-deleted"])} == {w.name for w in find_requirements(["objects"])}

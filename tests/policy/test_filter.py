@@ -11,8 +11,8 @@ import pytest
 from conftest import EVIDENCE, assert_same, imported, rows, tables
 
 from auditlens.policy import Filter, Policy, Rule, apply, evaluate, load
-from auditlens.policy.filtering import attributes
-from auditlens.policy.managed import without_managed_fields
+from auditlens.policy.simulation.filtering import attributes
+from auditlens.policy.simulation.managed import without_managed_fields
 from auditlens.records import Record, Reject
 
 from .proof import CAPTURE, needs_captures

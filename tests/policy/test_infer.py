@@ -10,7 +10,7 @@ from conftest import event, write
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
 from auditlens.policy import infer, load
-from auditlens.policy.presets import load_preset
+from auditlens.policy.requirements.presets import load_preset
 
 from .proof import CAPTURE, SHARED, filtered, lake_of, needs_captures
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditlens.errors import AuditlensError, UsageError
 from auditlens.policy import PolicyError, load
-from auditlens.policy.document import scalar
+from auditlens.policy.apiserver.document import scalar
 
 from .helpers import HEAD
 

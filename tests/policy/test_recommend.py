@@ -11,11 +11,11 @@ import pytest
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
 from auditlens.policy import GroupResources, Policy, Rule, as_text, coverage, evaluate, lint, load, recommend
-from auditlens.policy.filtering import apply
-from auditlens.policy.recommendation import Recommendation, budget_bytes
-from auditlens.policy.traffic import empty
-from auditlens.policy.volume import Volume
-from auditlens.policy.wishes import FAILED_LOGINS, SENSITIVE, Wish
+from auditlens.policy.requirements.recommendation import Recommendation, budget_bytes
+from auditlens.policy.requirements.requirement import FAILED_LOGINS, SENSITIVE, Requirement
+from auditlens.policy.simulation.filtering import apply
+from auditlens.policy.simulation.request_counts import empty
+from auditlens.policy.simulation.volume import Volume
 from auditlens.question import Logged, questions
 
 from .helpers import attributes
@@ -65,7 +65,7 @@ def prove(log: Log, keep: list[str], more: bool) -> None:
     done = recommend(log.raw, keep)
     check_text(done)
     # failed logins are kept with everything, and are of `denied`
-    names = tuple(w.name for w in done.wishes if w.needs)
+    names = tuple(w.name for w in done.requirements if w.needs)
     lake, size = filtered(done.policy, log.log, log.folder, "-".join(keep))
     assert abs(done.predicted.bytes / size - 1) < 0.05
     left = answers(lake, names, more)
@@ -114,10 +114,10 @@ def test_a_recommendation_holds_for_every_way_to_ask(whole_log: Log, keep: list[
 
 
 @needs_captures
-def test_a_budget_that_cannot_hold_the_wishes_says_what_they_cost(log: Log) -> None:
+def test_a_budget_that_cannot_hold_what_is_asked_says_what_they_cost(log: Log) -> None:
     done = recommend(log.raw, ["who-deleted", "denied"], budget="5%")
     assert not done.fits
-    assert {cost.wish for cost in done.costs} == {"who-deleted", "denied"}
+    assert {cost.requirement for cost in done.costs} == {"who-deleted", "denied"}
     assert all(0 < cost.alone <= done.bytes_per_day for cost in done.costs)
     assert recommend(log.raw, ["denied"], budget="90%").fits
 
@@ -131,7 +131,7 @@ def test_a_base_is_where_noise_is_looked_for(log: Log) -> None:
 
 
 @pytest.mark.parametrize("keep", [["all"], ["denied"], ["who-deleted"], ["log-volume"], ["history", "denied"]], ids="-".join)
-def test_without_traffic_the_wishes_are_all_there_is(keep: list[str]) -> None:
+def test_without_traffic_the_requirements_are_all_there_is(keep: list[str]) -> None:
     done = recommend(None, keep)
     check_text(done)
     assert "unmeasured" in done.text
@@ -147,10 +147,10 @@ def test_it_is_for_a_release(version: str) -> None:
 
 
 def test_secrets_are_never_above_metadata_whatever_is_wished() -> None:
-    greedy = Wish("greedy", "Everything", (Logged(level="RequestResponse"),))
-    scoped = Wish("scoped", "Secrets", (Logged(level="RequestResponse", resources=(("", ("secrets", "pods")),)),))
-    for wish in (greedy, scoped):
-        policy = recommend(None, [wish.name], more=[wish]).policy
+    greedy = Requirement("greedy", "Everything", (Logged(level="RequestResponse"),))
+    scoped = Requirement("scoped", "Secrets", (Logged(level="RequestResponse", resources=(("", ("secrets", "pods")),)),))
+    for requirement in (greedy, scoped):
+        policy = recommend(None, [requirement.name], more=[requirement]).policy
         for entry in SENSITIVE.resources:
             for text in entry.resources:
                 resource, _, sub = text.partition("/")
@@ -162,12 +162,12 @@ def test_secrets_are_never_above_metadata_whatever_is_wished() -> None:
 
 
 def test_what_nobody_declared_is_taken_for_everything() -> None:
-    done = recommend(None, ["mystery"], more=[Wish("mystery", "?", (Logged(),), declared=False)])
+    done = recommend(None, ["mystery"], more=[Requirement("mystery", "?", (Logged(),), declared=False)])
     assert [rule.level for rule in done.policy.rules] == ["Metadata"]
     assert "nobody has written down" in done.text
 
 
-def test_a_wish_that_is_none_is_refused_with_the_nearest() -> None:
+def test_a_requirement_that_is_none_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="who-deleted"):
         recommend(None, ["who-delted"])
 

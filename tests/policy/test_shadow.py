@@ -7,8 +7,8 @@ import random
 import pytest
 
 from auditlens.policy import GroupResources, Policy, Request, Rule, evaluate, shadowing
-from auditlens.policy.shadow import ResourcePattern, dead_resources, overlap, patterns
-from auditlens.policy.versions import features
+from auditlens.policy.apiserver.shadow import ResourcePattern, dead_resources, overlap, patterns
+from auditlens.policy.apiserver.versions import features
 
 from .helpers import mean_policy, mean_request, mean_rule
 

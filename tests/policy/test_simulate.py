@@ -12,10 +12,10 @@ from auditlens.engine import connect
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.policy import apply, load, simulate
-from auditlens.policy.presets import load_preset, names, table
-from auditlens.policy.sizes import ENVELOPE, REQUEST, RESPONSE
-from auditlens.policy.traffic import survey
-from auditlens.policy.volume import volume
+from auditlens.policy.requirements.presets import load_preset, names, table
+from auditlens.policy.simulation.request_counts import survey
+from auditlens.policy.simulation.sizes import ENVELOPE, REQUEST, RESPONSE
+from auditlens.policy.simulation.volume import volume
 
 from .proof import CAPTURE, SHARED, lake_of, needs_captures
 from .test_filter import BODY, HEAD, event
@@ -143,7 +143,7 @@ def test_a_preset_writes_what_the_filter_leaves(tmp_path: Path) -> None:
 def test_a_sampled_survey_is_near_the_exact_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = lake_of(CAPTURE, tmp_path / "lake")
     exact = volume(survey(lake), load_preset("security"))
-    monkeypatch.setattr("auditlens.policy.traffic.EXACT", 100)
+    monkeypatch.setattr("auditlens.policy.simulation.request_counts.EXACT", 100)
     sampled = survey(lake)
     assert sampled.sampled
     told = volume(sampled, load_preset("security"))

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from auditlens.policy import GroupResources, Policy, Request, Rule, evaluate, load, rule_sql, to_sql
-from auditlens.policy.sql import COLUMNS, identifier, literal
+from auditlens.policy.apiserver.sql import COLUMNS, identifier, literal
 
 from .helpers import HEAD, mean_policy, mean_request
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 
+from auditlens.policy.apiserver.loader import draft
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION
 from auditlens.policy.lint import bodies, fields, losses, names, noise, reach, refusals, releases
 from auditlens.policy.lint.output import as_json, as_sarif, as_text
 from auditlens.policy.lint.registry import Check, Finding, Severity, checks, run
-from auditlens.policy.loader import draft
-from auditlens.policy.versions import DEFAULT_VERSION
 
 __all__ = ["FAMILIES", "Check", "Finding", "Severity", "as_json", "as_sarif", "as_text", "checks", "lint"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from auditlens.policy.apiserver.model import GroupResources, Level, Rule
+from auditlens.policy.apiserver.shadow import covered, overlap
 from auditlens.policy.lint.registry import Context, Hit, check, join
-from auditlens.policy.model import GroupResources, Level, Rule
-from auditlens.policy.shadow import covered, overlap
 
 _SENDS: Final = ("create", "update", "patch")  # whose request body holds the object
 _RETURNS: Final = ("get", "list", "create", "update", "patch", "delete", "deletecollection")  # not watch

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from auditlens.policy.decode import Unknown, dotted, known_fields
-from auditlens.policy.facts import nearest
+from auditlens.policy.apiserver.decode import Unknown, dotted, known_fields
+from auditlens.policy.apiserver.model import Rule
+from auditlens.policy.apiserver.served import nearest
 from auditlens.policy.lint.registry import Context, Hit, check, named
-from auditlens.policy.model import Rule
 
 _ONE_LEVEL_UP: Final = (
     "verbs",

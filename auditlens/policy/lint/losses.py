@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auditlens.policy.evaluator import stages_of
+from auditlens.policy.apiserver.evaluator import stages_of
+from auditlens.policy.apiserver.model import STAGES, Rule
+from auditlens.policy.apiserver.shadow import covered
 from auditlens.policy.lint.registry import Context, Hit, check
-from auditlens.policy.model import STAGES, Rule
-from auditlens.policy.shadow import covered
 
 
 def _logs(context: Context) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from auditlens import kinds
-from auditlens.policy import facts
+from auditlens.policy.apiserver import served
+from auditlens.policy.apiserver.model import LEVELS, GroupResources, Rule
 from auditlens.policy.lint.registry import Context, Hit, check, join, named
-from auditlens.policy.model import LEVELS, GroupResources, Rule
 
 _NAMED: Final = re.compile(r"[a-z0-9]+(/[a-z]+)?")
 
@@ -31,8 +31,8 @@ def _entries(context: Context) -> Iterator[tuple[tuple[str | int, ...], GroupRes
 def wrong_group(context: Context) -> Iterator[Hit]:
     for path, entry, _, text in _entries(context):
         resource = text.partition("/")[0]
-        serving = facts.groups_serving(resource)
-        if entry.group not in facts.groups() or not serving or entry.group in serving:
+        serving = served.groups_serving(resource)
+        if entry.group not in served.groups() or not serving or entry.group in serving:
             continue
         where = [named(group) for group in serving if group != "extensions"] or [named(serving[0])]
         message = f"{text!r} is not in group {named(entry.group)} but in {join(where, 'or')}: it matches nothing"
@@ -52,11 +52,11 @@ def _written(group: str) -> str:
 def unknown_resource(context: Context) -> Iterator[Hit]:
     for path, entry, _, text in _entries(context):
         resource = text.partition("/")[0]
-        if entry.group not in facts.groups() or not _suspicious(resource) or facts.groups_serving(resource):
+        if entry.group not in served.groups() or not _suspicious(resource) or served.groups_serving(resource):
             continue
         message = f"group {named(entry.group)} has no resource {resource!r}: it matches nothing"
-        if resource in facts.SUBRESOURCE_OF:
-            yield Hit(path, message, f"It is requested as {facts.SUBRESOURCE_OF[resource]}: write that.")
+        if resource in served.SUBRESOURCE_OF:
+            yield Hit(path, message, f"It is requested as {served.SUBRESOURCE_OF[resource]}: write that.")
         elif meant := _meant(resource, entry.group):
             group, plural = meant
             moved = "" if group == entry.group else f" in an entry with `group: {_written(group)}`"
@@ -71,10 +71,10 @@ def _meant(word: str, group: str) -> tuple[str, str] | None:
     named_so = sorted(kinds.find(word), key=lambda kind: kind.group != group)
     if named_so:
         return named_so[0].group, named_so[0].resource
-    if near := facts.nearest(word, facts.resources_of(group)):
+    if near := served.nearest(word, served.resources_of(group)):
         return group, near
-    elsewhere = facts.nearest(word, frozenset(kind.resource for kind in kinds.every()), 0.85)
-    return (facts.groups_serving(elsewhere)[0], elsewhere) if elsewhere else None
+    elsewhere = served.nearest(word, frozenset(kind.resource for kind in kinds.every()), 0.85)
+    return (served.groups_serving(elsewhere)[0], elsewhere) if elsewhere else None
 
 
 def _suspicious(resource: str) -> bool:
@@ -90,10 +90,10 @@ def _suspicious(resource: str) -> bool:
 def unknown_subresource(context: Context) -> Iterator[Hit]:
     for path, entry, _, text in _entries(context):
         resource, _, subresource = text.partition("/")
-        known = facts.subresources(entry.group, resource)
+        known = served.subresources(entry.group, resource)
         if known is None or subresource in ("", "*", *known) or "/" in subresource:
             continue
-        meant = facts.nearest(subresource, known)
+        meant = served.nearest(subresource, known)
         fix = f"Write {resource}/{meant}." if meant else f"There are {join([f'{resource}/{k}' for k in known])}."
         yield Hit(path, f"{resource} has no subresource {subresource!r}: it matches nothing", fix)
 
@@ -106,13 +106,13 @@ def unknown_subresource(context: Context) -> Iterator[Hit]:
     "(resources) and the HTTP method in lower case (other URLs); no request has another.",
 )
 def unknown_verb(context: Context) -> Iterator[Hit]:
-    known = {*facts.RESOURCE_VERBS, *facts.HTTP_VERBS, "proxy"}
+    known = {*served.RESOURCE_VERBS, *served.HTTP_VERBS, "proxy"}
     for index, rule in context.rules:
         for place, verb in enumerate(rule.verbs):
             if verb in known or verb in ("*", ""):
                 continue
-            words = frozenset(facts.RESOURCE_VERBS)
-            meant = facts.MISTAKEN_VERBS.get(verb.lower()) or facts.nearest(verb, words)
+            words = frozenset(served.RESOURCE_VERBS)
+            meant = served.MISTAKEN_VERBS.get(verb.lower()) or served.nearest(verb, words)
             fix = f"Write {meant}." if meant else "Remove it."
             none = all(v not in known for v in rule.verbs)
             result = f": rules[{index}] matches no request" if none else ""
@@ -127,8 +127,8 @@ def unknown_verb(context: Context) -> Iterator[Hit]:
     "case: get, post, put, delete.",
 )
 def verb_of_other_kind(context: Context) -> Iterator[Hit]:
-    only_resource = set(facts.RESOURCE_VERBS) - set(facts.HTTP_VERBS)
-    only_http = set(facts.HTTP_VERBS) - set(facts.RESOURCE_VERBS)
+    only_resource = set(served.RESOURCE_VERBS) - set(served.HTTP_VERBS)
+    only_http = set(served.HTTP_VERBS) - set(served.RESOURCE_VERBS)
     for index, rule in context.rules:
         odd = {"resource": only_http, "non-resource": only_resource, "any": set[str]()}[rule.takes]
         for place, verb in enumerate(rule.verbs):
@@ -137,7 +137,7 @@ def verb_of_other_kind(context: Context) -> Iterator[Hit]:
             none = all(v in odd for v in rule.verbs)
             result = f": rules[{index}] matches no request" if none else ""
             if rule.takes == "resource":
-                meant = facts.MISTAKEN_VERBS.get(verb)
+                meant = served.MISTAKEN_VERBS.get(verb)
                 fix = f"Write {meant}." if meant else "Remove it."
             else:
                 meant = {"list": "get", "watch": "get", "create": "post", "update": "put"}.get(verb)
@@ -269,7 +269,7 @@ def unknown_system_name(context: Context) -> Iterator[Hit]:
     for index, rule in context.rules:
         for field, names in (("users", rule.users), ("userGroups", rule.user_groups)):
             for place, name in enumerate(names):
-                if meant := facts.system_name(name):
+                if meant := served.system_name(name):
                     fix = f"Write {meant}."
                     yield Hit(("rules", index, field, place), f"no user and no group is named {name!r}", fix)
 
@@ -281,7 +281,7 @@ def unknown_system_name(context: Context) -> Iterator[Hit]:
     'Groups are written in full and without version; the core group is the empty text "".',
 )
 def unknown_group(context: Context) -> Iterator[Hit]:
-    full = frozenset(group for group in facts.groups() if group)
+    full = frozenset(group for group in served.groups() if group)
     for index, rule in context.rules:
         for place, entry in enumerate(rule.resources):
             group = entry.group
@@ -293,7 +293,7 @@ def unknown_group(context: Context) -> Iterator[Hit]:
             elif "." not in group:
                 meant = next((f for f in sorted(full) if f.startswith(f"{group}.")), None)
             elif group.endswith(".k8s.io"):
-                meant = facts.nearest(group, full, 0.9)
+                meant = served.nearest(group, full, 0.9)
             if meant:
                 path = ("rules", index, "resources", place, "group")
                 yield Hit(path, f"there is no API group {group!r}: the entry matches nothing", f"Write {meant}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from auditlens.policy.evaluator import Decision, Request, evaluate
+from auditlens.policy.apiserver.evaluator import Decision, Request, evaluate
 from auditlens.policy.lint.registry import Context, Hit, check, join
 
 _NODE: Final = ("system:nodes", "system:authenticated")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from auditlens.policy.errors import Position, place
+from auditlens.policy.apiserver.errors import Position, place
 from auditlens.policy.lint.registry import Finding, checks
 
 __all__ = ["as_json", "as_sarif", "as_text"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auditlens.policy.facts import is_namespaced
+from auditlens.policy.apiserver.served import is_namespaced
+from auditlens.policy.apiserver.shadow import dead_resources, shadowing
 from auditlens.policy.lint.registry import Context, Hit, check, join
-from auditlens.policy.shadow import dead_resources, shadowing
 
 _FIRST_WINS = "The first rule that matches decides. All that this rule matches is proven to match before it."
 

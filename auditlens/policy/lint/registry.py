@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from auditlens.policy.errors import Path, Position
-from auditlens.policy.loader import Draft
-from auditlens.policy.model import Policy, Rule
-from auditlens.policy.versions import Features
+from auditlens.policy.apiserver.errors import Path, Position
+from auditlens.policy.apiserver.loader import Draft
+from auditlens.policy.apiserver.model import Policy, Rule
+from auditlens.policy.apiserver.versions import Features
 
 __all__ = ["Check", "Context", "Finding", "Hit", "Severity", "check", "checks", "join", "named", "run"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from auditlens.policy import facts
+from auditlens.policy.apiserver import served
 from auditlens.policy.lint.registry import Context, Hit, check, named
 
 # (group, resource) -> the first minor release without it; "" is the whole group
@@ -59,7 +59,7 @@ def removed_resource(context: Context) -> Iterator[Hit]:
 def _successor(group: str, resources: tuple[str, ...]) -> str:
     if group != "extensions":
         return "Remove it."
-    homes = [home for text in resources for home in facts.groups_serving(text.partition("/")[0])]
+    homes = [home for text in resources for home in served.groups_serving(text.partition("/")[0])]
     new = sorted({home for home in homes if home != group}) or ["apps", "networking.k8s.io"]
     return f"Its resources are in {', '.join(new)} now."
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from auditlens.policy.document import MAX_DEPTH, Node, SyntaxFault
-from auditlens.policy.errors import Position
+from auditlens.policy.apiserver.document import MAX_DEPTH, Node, SyntaxFault
+from auditlens.policy.apiserver.errors import Position
 
 __all__ = ["is_json", "read"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
 
-from auditlens.policy.errors import Path, Position, Problem
-from auditlens.policy.versions import DEFAULT_VERSION
+from auditlens.policy.apiserver.errors import Path, Position, Problem
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION
 
 __all__ = ["LEVELS", "STAGES", "GroupResources", "Level", "Policy", "Rule", "Stage"]
 

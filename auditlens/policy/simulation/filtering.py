@@ -22,9 +22,9 @@ from urllib.parse import unquote
 import msgspec
 
 from auditlens.formats.event import read_event
-from auditlens.policy.evaluator import Decision, Request, evaluate
-from auditlens.policy.managed import without_managed_fields
-from auditlens.policy.model import LEVELS, Policy
+from auditlens.policy.apiserver.evaluator import Decision, Request, evaluate
+from auditlens.policy.apiserver.model import LEVELS, Policy
+from auditlens.policy.simulation.managed import without_managed_fields
 from auditlens.records import Event, Record, Reject
 
 if TYPE_CHECKING:

@@ -10,98 +10,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from auditlens.policy.facts import HTTP_VERBS, RESOURCE_VERBS
-from auditlens.policy.model import LEVELS, GroupResources, Level, Rule
-from auditlens.policy.shadow import covered
-from auditlens.policy.versions import Features
-from auditlens.policy.wishes import FAILED_LOGINS, SENSITIVE, Wish, meet, need_rule, sensitive
+from auditlens.policy.apiserver.model import LEVELS, GroupResources, Level, Rule
+from auditlens.policy.apiserver.served import HTTP_VERBS, RESOURCE_VERBS
+from auditlens.policy.apiserver.shadow import covered
+from auditlens.policy.apiserver.versions import Features
+from auditlens.policy.requirements.requirement import FAILED_LOGINS, SENSITIVE, Requirement, meet, need_rule, sensitive
+from auditlens.policy.simulation.noise import Noise
 from auditlens.question import Logged
 
-__all__ = ["NOISE", "Noise", "Planned", "narrowed", "plan"]
+__all__ = ["Planned", "narrowed", "plan"]
 
 _VERBS: Final = tuple(dict.fromkeys((*RESOURCE_VERBS, *HTTP_VERBS)))
 _KNOWN: Final = ("system:authenticated", "system:unauthenticated")  # everyone but who failed to log in
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """Traffic known to fill logs: a rule of level None, what it drops, and what is given up with it."""
-
-    rule: Rule
-    what: str
-    lost: str
-
-
-@dataclass(frozen=True, slots=True)
 class Planned:
-    """A rule and why it is there. `kind` is noise, need, unneeded, cap or rest; `wishes` are the names that need it."""
+    """A rule and why it is there. `kind` is noise, need, unneeded, cap or rest; `requirements` are the names that need it."""
 
     rule: Rule
     kind: str
     what: str
-    wishes: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     received: bool = False  # the stage RequestReceived is needed
     lost: str = ""  # what is given up with it
-
-
-def _core(*resources: str) -> GroupResources:
-    return GroupResources(resources=resources)
-
-
-_LEASES: Final = (GroupResources(group="coordination.k8s.io", resources=("leases",)),)
-_EVENTS: Final = (_core("events"), GroupResources(group="events.k8s.io", resources=("events",)))
-
-NOISE: Final = (
-    Noise(
-        Rule(level="None", verbs=("get", "head"), nonResourceURLs=("/healthz*", "/livez*", "/readyz*")),
-        "health checks of load balancers and kubelets",
-        "who asks for the apiserver's health",
-    ),
-    Noise(
-        Rule(level="None", verbs=("create", "update", "patch", "get", "list", "watch"), resources=_EVENTS),
-        "event objects: they tell what the cluster did, not who did it; deleting them is not dropped, it hides traces",
-        "who writes and reads event objects",
-    ),
-    Noise(
-        Rule(
-            level="None", user_groups=("system:nodes",), verbs=("get", "update"), namespaces=("kube-node-lease",), resources=_LEASES
-        ),
-        "heartbeats of nodes",
-        "renewals of the nodes' leases",
-    ),
-    Noise(
-        Rule(
-            level="None", user_groups=("system:authenticated",), verbs=("get", "update"), namespaces=("kube-system",), resources=_LEASES
-        ),
-        "leader election of the control plane",
-        "renewals of leases in kube-system, by anyone",
-    ),
-    Noise(
-        Rule(
-            level="None", user_groups=("system:nodes",), verbs=("get", "update", "patch"),
-            resources=(_core("nodes", "nodes/status", "pods/status"),),
-        ),
-        "kubelets' reports about their node and pods",
-        "status reports of kubelets, also forged ones",
-    ),
-    Noise(
-        Rule(
-            level="None",
-            users=("system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"),
-            verbs=("get", "list", "watch"),
-        ),
-        "reads of the control plane, which reads everything all the time",
-        "reads with the control plane's own credentials",
-    ),
-    Noise(
-        Rule(
-            level="None", user_groups=("system:authenticated",), verbs=("get", "head"),
-            nonResourceURLs=("/api*", "/openapi*", "/version", "/metrics*"),
-        ),
-        "the API's table of contents, which every client asks for",
-        "who asks for the API's table of contents, version and metrics",
-    ),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +42,11 @@ class _Wanted:
 
     level: int = 0
     received: bool = False
-    wishes: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
 
-    def plus(self, need: Logged, wish: str) -> _Wanted:
+    def plus(self, need: Logged, requirement: str) -> _Wanted:
         received = self.received or "RequestReceived" in need.stages
-        names = self.wishes if wish in self.wishes else (*self.wishes, wish)
+        names = self.requirements if requirement in self.requirements else (*self.requirements, requirement)
         return _Wanted(max(self.level, LEVELS.index(need.level)), received, names)
 
     @property
@@ -135,20 +67,20 @@ def narrowed(noise: Noise, needs: Iterable[Logged], release: Features) -> Noise 
     return replace(noise, rule=noise.rule.model_copy(update={"verbs": tuple(v for v in noise.rule.verbs if v in verbs)}))
 
 
-def plan(wishes: Sequence[Wish], noise: Sequence[Noise], release: Features) -> list[Planned]:
-    """The rules for some wishes; `noise` is what may be dropped."""
+def plan(requirements: Sequence[Requirement], noise: Sequence[Noise], release: Features) -> list[Planned]:
+    """The rules for some requirements; `noise` is what may be dropped."""
     every = _Wanted()
     by_verb: dict[str, _Wanted] = {}
-    scoped: list[tuple[Wish, Logged]] = []
-    for wish in wishes:
-        for need in wish.needs:
+    scoped: list[tuple[Requirement, Logged]] = []
+    for requirement in requirements:
+        for need in requirement.needs:
             if need.resources:
-                scoped.append((wish, need))
+                scoped.append((requirement, need))
             elif need.verbs:
                 for verb in need.verbs:
-                    by_verb[verb] = by_verb.get(verb, _Wanted()).plus(need, wish.name)
+                    by_verb[verb] = by_verb.get(verb, _Wanted()).plus(need, requirement.name)
             else:
-                every = every.plus(need, wish.name)
+                every = every.plus(need, requirement.name)
     merged = {v: _merge(every, by_verb.get(v, _Wanted())) for v in dict.fromkeys((*_VERBS, *by_verb))}
     wanted = {v: w for v, w in merged.items() if w.level}
     rest = every if every.level else min(wanted.values(), key=lambda w: w.key, default=_Wanted(1, False, (FAILED_LOGINS.name,)))
@@ -164,9 +96,9 @@ def plan(wishes: Sequence[Wish], noise: Sequence[Noise], release: Features) -> l
         if want.key != rest.key:
             groups.setdefault(want.key, []).append(verb)
     for (level, received), verbs in sorted(groups.items(), reverse=True):
-        names = tuple(dict.fromkeys(n for v in verbs for n in wanted[v].wishes))
+        names = tuple(dict.fromkeys(n for v in verbs for n in wanted[v].requirements))
         out.append(Planned(Rule(level=LEVELS[level], verbs=tuple(verbs)), "need", "", names, received))
-    left = tuple(dict.fromkeys((*rest.wishes, *(n for w in wanted.values() if w.key == rest.key for n in w.wishes))))
+    left = tuple(dict.fromkeys((*rest.requirements, *(n for w in wanted.values() if w.key == rest.key for n in w.requirements))))
     out.append(
         Planned(Rule(level=LEVELS[rest.level]), "rest", "everything else, also what nobody has thought of", left, rest.received)
     )
@@ -174,14 +106,14 @@ def plan(wishes: Sequence[Wish], noise: Sequence[Noise], release: Features) -> l
 
 
 def _merge(one: _Wanted, other: _Wanted) -> _Wanted:
-    names = tuple(dict.fromkeys((*one.wishes, *other.wishes)))
+    names = tuple(dict.fromkeys((*one.requirements, *other.requirements)))
     return _Wanted(max(one.level, other.level), one.received or other.received, names)
 
 
-def _scoped(scoped: Sequence[tuple[Wish, Logged]], wanted: Mapping[str, _Wanted], release: Features) -> list[Planned]:
+def _scoped(scoped: Sequence[tuple[Requirement, Logged]], wanted: Mapping[str, _Wanted], release: Features) -> list[Planned]:
     """Rules for needs of single resources, where their verbs are not written at that level anyway; contained ones once."""
     found: dict[Rule, Planned] = {}
-    for wish, need in scoped:
+    for requirement, need in scoped:
         rule = need_rule(need)
         received = "RequestReceived" in need.stages
         low = tuple(
@@ -204,19 +136,19 @@ def _scoped(scoped: Sequence[tuple[Wish, Logged]], wanted: Mapping[str, _Wanted]
             )
             made = Rule(level=level, verbs=low if need.verbs else (), resources=resources)
             before = found.get(made, Planned(made, "need", need.why))
-            names = tuple(dict.fromkeys((*before.wishes, wish.name)))
-            found[made] = replace(before, wishes=names, received=before.received or received)
+            names = tuple(dict.fromkeys((*before.requirements, requirement.name)))
+            found[made] = replace(before, requirements=names, received=before.received or received)
     return _absorbed(sorted(found.values(), key=lambda p: -LEVELS.index(p.rule.level)), release)
 
 
 def _absorbed(planned: list[Planned], release: Features) -> list[Planned]:
-    """Without rules that another one, at their level or above, contains; it takes their wishes over."""
+    """Without rules that another one, at their level or above, contains; it takes their requirements over."""
     kept = list(planned)
     for one in planned:
         for i, other in enumerate(kept):
             enough = LEVELS.index(other.rule.level) >= LEVELS.index(one.rule.level) and other.received >= one.received
             if other.rule != one.rule and enough and covered(one.rule, [other.rule], release):
-                kept[i] = replace(other, wishes=tuple(dict.fromkeys((*other.wishes, *one.wishes))))
+                kept[i] = replace(other, requirements=tuple(dict.fromkeys((*other.requirements, *one.requirements))))
                 kept = [p for p in kept if p.rule != one.rule]
                 break
     return kept

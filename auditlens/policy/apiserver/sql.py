@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from auditlens.policy.evaluator import stages_of
-from auditlens.policy.model import GroupResources, Policy, Rule
-from auditlens.policy.versions import Features, features
+from auditlens.policy.apiserver.evaluator import stages_of
+from auditlens.policy.apiserver.model import GroupResources, Policy, Rule
+from auditlens.policy.apiserver.versions import Features, features
 
 __all__ = ["COLUMNS", "identifier", "literal", "rule_sql", "to_sql"]
 

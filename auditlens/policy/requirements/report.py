@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Sequence
 from typing import Final
 
+from auditlens.policy.apiserver.model import Policy
+from auditlens.policy.apiserver.rewrite import dump
 from auditlens.policy.lint import lint
-from auditlens.policy.model import Policy
-from auditlens.policy.rewrite import dump
-from auditlens.policy.synthesis import Planned
-from auditlens.policy.traffic import Traffic
-from auditlens.policy.volume import Volume, judge
-from auditlens.policy.wishes import Wish
+from auditlens.policy.requirements.requirement import Requirement
+from auditlens.policy.requirements.synthesis import Planned
+from auditlens.policy.simulation.request_counts import RequestCounts
+from auditlens.policy.simulation.volume import Volume, judge
 
 __all__ = ["size", "write"]
 
@@ -36,15 +36,15 @@ def size(count: float) -> str:
 def write(
     policy: Policy,
     planned: Sequence[Planned],
-    wishes: Sequence[Wish],
-    traffic: Traffic,
+    requirements: Sequence[Requirement],
+    traffic: RequestCounts,
     now: Volume,
     predicted: Volume,
     given_up: Sequence[str],
 ) -> str:
     """The policy as commented YAML; it lints clean."""
-    head = [f"Keeps answerable: {', '.join(w.name for w in wishes) or 'nothing in particular'}; failed logins in any case."]
-    if undeclared := [w.name for w in wishes if not w.declared]:
+    head = [f"Keeps answerable: {', '.join(w.name for w in requirements) or 'nothing in particular'}; failed logins in any case."]
+    if undeclared := [w.name for w in requirements if not w.declared]:
         head.append(f"Of {', '.join(undeclared)} nobody has written down what is needed: Metadata for everything was taken.")
     if traffic.events:
         day = traffic.per_day
@@ -64,12 +64,12 @@ def write(
     for index, one in enumerate(planned):
         what = one.what or _CONTENT[one.rule.level]
         lines = [f"{what[:1].upper()}{what[1:]}."]
-        if one.wishes:
-            lines.append(f"Needed by {_some(one.wishes)}.")
+        if one.requirements:
+            lines.append(f"Needed by {_some(one.requirements)}.")
         lines.append(shares[index])
         notes[index] = _wrapped([" ".join(lines)])
     text = dump(policy, notes)
-    if accepted := _accepted(text, policy, wishes):
+    if accepted := _accepted(text, policy, requirements):
         notes[None] += "\n" + accepted
         text = dump(policy, notes)
     return text
@@ -85,7 +85,7 @@ def _wrapped(paragraphs: Sequence[str]) -> str:
     return "\n".join(line for text in paragraphs for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False))
 
 
-def _shares(traffic: Traffic, policy: Policy, now: Volume) -> list[str]:
+def _shares(traffic: RequestCounts, policy: Policy, now: Volume) -> list[str]:
     """Per rule, the measured share of the log its requests make up, and of what will be written."""
     if not traffic.events:
         return ["Unmeasured."] * len(policy.rules)
@@ -103,9 +103,9 @@ def _shares(traffic: Traffic, policy: Policy, now: Volume) -> list[str]:
     return out
 
 
-def _accepted(text: str, policy: Policy, wishes: Sequence[Wish]) -> str:
+def _accepted(text: str, policy: Policy, requirements: Sequence[Requirement]) -> str:
     """Comments that tell lint why noise stays in: a question needs it, or there was none."""
-    unconditional = [w.name for w in wishes if any(not n.resources for n in w.needs)]
+    unconditional = [w.name for w in requirements if any(not n.resources for n in w.needs)]
     reason = f"not dropped: {_some(unconditional, 3)} may need it" if unconditional else "not dropped: none was measured"
     found = dict.fromkeys(f.id for f in lint(text, policy.kubernetes_version) if f.severity == "info")
     return "\n".join(f"auditlens: {identity} {reason}" for identity in found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from auditlens.policy.evaluator import stages_of
-from auditlens.policy.model import Policy
-from auditlens.policy.sql import literal, rule_sql
-from auditlens.policy.traffic import Traffic
+from auditlens.policy.apiserver.evaluator import stages_of
+from auditlens.policy.apiserver.model import Policy
+from auditlens.policy.apiserver.sql import literal, rule_sql
+from auditlens.policy.simulation.request_counts import RequestCounts
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,7 +28,7 @@ class Volume:
         return Volume(self.events - other.events, self.bytes - other.bytes, self.estimated - other.estimated)
 
 
-def judge(traffic: Traffic, policy: Policy, name: str = "judged", rule: int | None = None) -> str:
+def judge(traffic: RequestCounts, policy: Policy, name: str = "judged", rule: int | None = None) -> str:
     """Make a table of `traffic` with what a policy decides, and return its name.
 
     Added columns: rule (null: none matches), level_then, written, events_then, bytes_then, estimated_then; events_now and
@@ -75,7 +75,7 @@ def judge(traffic: Traffic, policy: Policy, name: str = "judged", rule: int | No
     return name
 
 
-def volume(traffic: Traffic, policy: Policy, rule: int | None = None) -> Volume:
+def volume(traffic: RequestCounts, policy: Policy, rule: int | None = None) -> Volume:
     """What a policy would write in all; without one of its rules if `rule` says which."""
     name = judge(traffic, policy, "weighed", rule)
     return total(traffic.con, f"select sum(events_then), sum(bytes_then), sum(estimated_then) from {name}")

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from auditlens.policy.model import Policy
-from auditlens.policy.sizes import ENVELOPE, LATE, MANAGED, REQUEST, RESPONSE
-from auditlens.policy.sql import literal
+from auditlens.policy.apiserver.model import Policy
+from auditlens.policy.apiserver.sql import literal
+from auditlens.policy.simulation.sizes import ENVELOPE, LATE, MANAGED, REQUEST, RESPONSE
 
 if TYPE_CHECKING:
     import duckdb
 
     from auditlens.lake import DataFile, Lake
 
-__all__ = ["ATTRIBUTES", "LONG_RUNNING", "Traffic", "empty", "survey"]
+__all__ = ["ATTRIBUTES", "LONG_RUNNING", "RequestCounts", "empty", "survey"]
 
 # What a policy sees of a request, as columns of `traffic`; the names are those `to_sql` expects.
 ATTRIBUTES: Final = (
@@ -50,7 +50,7 @@ _ASSUMED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class RequestCounts:
     """The table `traffic` of a connection, and what it was counted from.
 
     `seconds` lie between the first and the last event; 0 for an empty lake. `sampled` says that envelopes were measured
@@ -77,7 +77,7 @@ def survey(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     cluster: str | None = None,
-) -> Traffic:
+) -> RequestCounts:
     """Count the requests of a lake.
 
     Args:
@@ -107,10 +107,10 @@ def survey(
     files = lake.snapshot().files("audit", since=since, until=until)
     _count(con, condition, names, _sample(files, events) if sampled else None)
     _complete(con)
-    return Traffic(con, events, seconds, sampled, first, last)
+    return RequestCounts(con, events, seconds, sampled, first, last)
 
 
-def empty() -> Traffic:
+def empty() -> RequestCounts:
     """No traffic at all."""
     import duckdb
 
@@ -120,7 +120,7 @@ def empty() -> Traffic:
     con.execute(f"create view audit as {Audit.empty_select()}")
     _count(con, "true", [], None)
     _complete(con)
-    return Traffic(con, 0, 0.0, False, None, None)
+    return RequestCounts(con, 0, 0.0, False, None, None)
 
 
 def _count(con: duckdb.DuckDBPyConnection, condition: str, names: list[str], sample: str | None) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from auditlens.policy import jsontext, yamltext
-from auditlens.policy.decode import Decoded, Unknown, decode, dotted
-from auditlens.policy.document import Duplicate, Node, SyntaxFault
-from auditlens.policy.errors import PolicyError, Position, Problem
-from auditlens.policy.identity import identify
-from auditlens.policy.model import GroupResources, Policy, Rule
-from auditlens.policy.quoting import go_quote
-from auditlens.policy.validate import aggregate, validate
-from auditlens.policy.versions import DEFAULT_VERSION, Features, features
+from auditlens.policy.apiserver import jsontext, yamltext
+from auditlens.policy.apiserver.decode import Decoded, Unknown, decode, dotted
+from auditlens.policy.apiserver.document import Duplicate, Node, SyntaxFault
+from auditlens.policy.apiserver.errors import PolicyError, Position, Problem
+from auditlens.policy.apiserver.identity import identify
+from auditlens.policy.apiserver.model import GroupResources, Policy, Rule
+from auditlens.policy.apiserver.quoting import go_quote
+from auditlens.policy.apiserver.validate import aggregate, validate
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION, Features, features
 
 __all__ = ["Draft", "draft", "load"]
 
@@ -59,7 +59,7 @@ def load(text: str, kubernetes_version: str = DEFAULT_VERSION, file: str | None 
 
     >>> load("{apiVersion: audit.k8s.io/v1}")
     Traceback (most recent call last):
-    auditlens.policy.errors.PolicyError: <policy>:1:2: failed decoding: couldn't get version/kind; ...
+    auditlens.policy.apiserver.errors.PolicyError: <policy>:1:2: failed decoding: couldn't get version/kind; ...
     """
     read = draft(text, kubernetes_version, file)
     if read.refusal is not None:

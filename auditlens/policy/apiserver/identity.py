@@ -6,10 +6,10 @@ staging/src/k8s.io/apiserver/pkg/audit/policy/reader.go.
 
 from __future__ import annotations
 
-from auditlens.policy.document import Node
-from auditlens.policy.errors import Position, Problem
-from auditlens.policy.quoting import go_quote
-from auditlens.policy.versions import Features
+from auditlens.policy.apiserver.document import Node
+from auditlens.policy.apiserver.errors import Position, Problem
+from auditlens.policy.apiserver.quoting import go_quote
+from auditlens.policy.apiserver.versions import Features
 
 __all__ = ["identify"]
 

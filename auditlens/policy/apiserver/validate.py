@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditlens.policy.decode import Decoded, dotted
-from auditlens.policy.errors import Path, Problem
-from auditlens.policy.model import LEVELS, STAGES, Policy, Rule
-from auditlens.policy.quoting import go_json, go_quote
-from auditlens.policy.versions import Features
+from auditlens.policy.apiserver.decode import Decoded, dotted
+from auditlens.policy.apiserver.errors import Path, Problem
+from auditlens.policy.apiserver.model import LEVELS, STAGES, Policy, Rule
+from auditlens.policy.apiserver.quoting import go_json, go_quote
+from auditlens.policy.apiserver.versions import Features
 
 __all__ = ["aggregate", "validate"]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from auditlens.errors import UsageError
-from auditlens.policy.model import LEVELS, STAGES, GroupResources, Level, Policy, Rule, Stage
-from auditlens.policy.rewrite import dump
-from auditlens.policy.simulation import THING
-from auditlens.policy.sql import rule_sql
-from auditlens.policy.synthesis import NOISE
-from auditlens.policy.traffic import LONG_RUNNING, Traffic, survey
-from auditlens.policy.volume import judge
+from auditlens.policy.apiserver.model import LEVELS, STAGES, GroupResources, Level, Policy, Rule, Stage
+from auditlens.policy.apiserver.rewrite import dump
+from auditlens.policy.apiserver.sql import rule_sql
+from auditlens.policy.simulation.noise import NOISE
+from auditlens.policy.simulation.request_counts import LONG_RUNNING, RequestCounts, survey
+from auditlens.policy.simulation.simulation import THING
+from auditlens.policy.simulation.volume import judge
 
 if TYPE_CHECKING:
     import polars as pl
@@ -116,12 +116,12 @@ def infer(
     return Inferred(policy, text, agreement, recorded, _differences(traffic, against), tuple(notes))
 
 
-def _seen(traffic: Traffic, rule: Rule) -> bool:
+def _seen(traffic: RequestCounts, rule: Rule) -> bool:
     select = f"select 1 from traffic where recorded and ({rule_sql(Policy(rules=(rule,)))}) = 0 limit 1"
     return bool(traffic.con.execute(select).fetchall())
 
 
-def _differences(traffic: Traffic, policy: Policy | None) -> pl.DataFrame:
+def _differences(traffic: RequestCounts, policy: Policy | None) -> pl.DataFrame:
     import polars as pl
 
     if policy is None:
@@ -136,7 +136,7 @@ def _differences(traffic: Traffic, policy: Policy | None) -> pl.DataFrame:
     return frame
 
 
-def _rules(traffic: Traffic) -> tuple[list[Rule], list[str]]:
+def _rules(traffic: RequestCounts) -> tuple[list[Rule], list[str]]:
     """Rules that explain the levels seen: exceptions by user first, then by resource, by verb, and what is left."""
     rows = traffic.con.execute(f"""
         select username, verb, case when is_resource_request then coalesce(api_group, '') end,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditlens.errors import UsageError
-from auditlens.policy.loader import load
-from auditlens.policy.model import Policy
-from auditlens.policy.versions import DEFAULT_VERSION
+from auditlens.policy.apiserver.loader import load
+from auditlens.policy.apiserver.model import Policy
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION
 from auditlens.share import directory
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def table(lake: Lake | str) -> str:
     Volumes are shares of the log as it is in the lake.
     """
     from auditlens.lake import Lake
-    from auditlens.policy.answerable import coverage
-    from auditlens.policy.simulation import simulate_traffic
-    from auditlens.policy.traffic import survey
+    from auditlens.policy.requirements.coverage import coverage
+    from auditlens.policy.simulation.request_counts import survey
+    from auditlens.policy.simulation.simulation import simulate_traffic
 
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     policies = {name: load_preset(name) for name in names()}
@@ -63,7 +63,7 @@ def table(lake: Lake | str) -> str:
     rows = []
     for name, policy in policies.items():
         tried = simulate_traffic(traffic, policy)
-        grades = {a.wish.name: a.grade for a in coverage(policy)}
+        grades = {a.requirement.name: a.grade for a in coverage(policy)}
         partly = sorted(q for q, grade in grades.items() if grade == "partly")
         none = sorted(q for q, grade in grades.items() if grade == "no")
         events = 100 * tried.then.events / max(tried.now.events, 1)

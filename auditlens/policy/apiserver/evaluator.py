@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auditlens.policy.model import STAGES, GroupResources, Level, Policy, Rule, Stage
-from auditlens.policy.versions import Features, features
+from auditlens.policy.apiserver.model import STAGES, GroupResources, Level, Policy, Rule, Stage
+from auditlens.policy.apiserver.versions import Features, features
 
 __all__ = ["Decision", "Request", "evaluate", "failed_conditions", "request_of", "stages_of"]
 

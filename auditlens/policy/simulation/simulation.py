@@ -6,9 +6,9 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from auditlens.policy.model import Policy
-from auditlens.policy.traffic import Traffic, survey
-from auditlens.policy.volume import Volume, judge, total
+from auditlens.policy.apiserver.model import Policy
+from auditlens.policy.simulation.request_counts import RequestCounts, survey
+from auditlens.policy.simulation.volume import Volume, judge, total
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ class Simulation:
     """
 
     policy: Policy
-    traffic: Traffic
+    traffic: RequestCounts
     now: Volume
     then: Volume
     against: Volume | None
@@ -93,7 +93,7 @@ def simulate(
     return simulate_traffic(survey(lake, policies, since=since, until=until, cluster=cluster), policy, against, top)
 
 
-def simulate_traffic(traffic: Traffic, policy: Policy, against: Policy | None = None, top: int = 5) -> Simulation:
+def simulate_traffic(traffic: RequestCounts, policy: Policy, against: Policy | None = None, top: int = 5) -> Simulation:
     """The same on requests counted before, with the policy among those they were counted for."""
     con = traffic.con
     judge(traffic, policy)
@@ -111,7 +111,7 @@ def simulate_traffic(traffic: Traffic, policy: Policy, against: Policy | None = 
     )  # fmt: skip
 
 
-def _rules(traffic: Traffic, policy: Policy) -> pl.DataFrame:
+def _rules(traffic: RequestCounts, policy: Policy) -> pl.DataFrame:
     rows = [f"({i}, {policy.position('rules', i).line}, '{rule.level}')" for i, rule in enumerate(policy.rules)]
     rows.append("(null, null, 'None')")
     day = traffic.per_day
@@ -143,7 +143,7 @@ def _rules(traffic: Traffic, policy: Policy) -> pl.DataFrame:
     return frame
 
 
-def _contributors(traffic: Traffic, top: int) -> pl.DataFrame:
+def _contributors(traffic: RequestCounts, top: int) -> pl.DataFrame:
     frame: pl.DataFrame = traffic.con.sql(f"""
         select * from (select rule, username, verb, {THING} as resource, written,
             sum(case when written then events_then else events_now end)::bigint as events,
@@ -157,7 +157,7 @@ def _contributors(traffic: Traffic, top: int) -> pl.DataFrame:
     return frame
 
 
-def _changes(traffic: Traffic, against: bool) -> pl.DataFrame:
+def _changes(traffic: RequestCounts, against: bool) -> pl.DataFrame:
     now = "select *, recorded as wrote, level as level_was, events_now as events_was, bytes_now as bytes_was from judged"
     if against:
         now = """select j.*, o.written as wrote, o.level_then as level_was, o.events_then as events_was, o.bytes_then as bytes_was
@@ -183,7 +183,7 @@ def _changes(traffic: Traffic, against: bool) -> pl.DataFrame:
     return frame
 
 
-def _notes(traffic: Traffic, policy: Policy, then: Volume) -> list[str]:
+def _notes(traffic: RequestCounts, policy: Policy, then: Volume) -> list[str]:
     """What part of the bytes is estimated, and from what."""
     if not traffic.events:
         return ["the lake holds no audit events: volumes are unmeasured"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auditlens.policy.evaluator import Decision, Request, evaluate, failed_conditions, request_of
-from auditlens.policy.model import GroupResources, Level, Policy, Rule
-from auditlens.policy.versions import Features, features
+from auditlens.policy.apiserver.evaluator import Decision, Request, evaluate, failed_conditions, request_of
+from auditlens.policy.apiserver.model import GroupResources, Level, Policy, Rule
+from auditlens.policy.apiserver.versions import Features, features
 
 __all__ = ["Explanation", "Miss", "Step", "explain"]
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from auditlens.policy.document import Node
-from auditlens.policy.errors import Path, Position, Problem
+from auditlens.policy.apiserver.document import Node
+from auditlens.policy.apiserver.errors import Path, Position, Problem
 
 __all__ = ["Decoded", "Unknown", "decode", "dotted", "known_fields"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auditlens.policy.errors import Position
+from auditlens.policy.apiserver.errors import Position
 
 __all__ = ["Duplicate", "Kind", "Node", "SyntaxFault", "scalar"]
 

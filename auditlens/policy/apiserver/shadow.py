@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from auditlens.policy.model import GroupResources, Rule
-from auditlens.policy.versions import Features
+from auditlens.policy.apiserver.model import GroupResources, Rule
+from auditlens.policy.apiserver.versions import Features
 
 __all__ = ["Box", "ResourcePattern", "boxes", "dead_resources", "overlap", "patterns", "shadowing"]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from auditlens.errors import UsageError
-from auditlens.policy.evaluator import stages_of
-from auditlens.policy.model import LEVELS, GroupResources, Level, Policy, Rule
-from auditlens.policy.shadow import covered, patterns
-from auditlens.policy.versions import Features, features
+from auditlens.policy.apiserver.evaluator import stages_of
+from auditlens.policy.apiserver.model import LEVELS, GroupResources, Level, Policy, Rule
+from auditlens.policy.apiserver.shadow import covered, patterns
+from auditlens.policy.apiserver.versions import Features, features
 from auditlens.question import EVERYTHING, Logged, questions
 
-__all__ = ["FAILED_LOGINS", "SENSITIVE", "Loss", "Wish", "find_wishes", "losses", "meet", "need_rule", "sensitive"]
+__all__ = ["FAILED_LOGINS", "SENSITIVE", "Loss", "Requirement", "find_requirements", "losses", "meet", "need_rule", "sensitive"]
 
 # Whose content is never logged: a log of it is a second store of secrets, and questions do without.
 SENSITIVE: Final = Rule(
@@ -30,7 +30,7 @@ SENSITIVE: Final = Rule(
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Requirement:
     """Something to be answered, and what it needs logged; () needs nothing."""
 
     name: str
@@ -41,21 +41,21 @@ class Wish:
 
 
 # Kept with every recommendation: without it nobody sees a break-in being tried.
-FAILED_LOGINS: Final = Wish("failed-logins", "Failed logins (401)", (Logged(codes=("401",), stages=("ResponseStarted",)),))
+FAILED_LOGINS: Final = Requirement("failed-logins", "Failed logins (401)", (Logged(codes=("401",), stages=("ResponseStarted",)),))
 
 
-def find_wishes(keep: Iterable[str] = ("all",), more: Sequence[Wish] = ()) -> tuple[Wish, ...]:
+def find_requirements(keep: Iterable[str] = ("all",), more: Sequence[Requirement] = ()) -> tuple[Requirement, ...]:
     """The questions of these names or groups, `all` for every one; `more` are others to choose from (detections).
 
     Raises UsageError for a word that is neither, with the nearest.
     """
     known = [
-        Wish(q.name, q.title, EVERYTHING if q.logged is None else q.logged, q.group, q.logged is not None)
+        Requirement(q.name, q.title, EVERYTHING if q.logged is None else q.logged, q.group, q.logged is not None)
         for q in questions().values()
     ]
     known += more
     words = {w.name for w in known} | {w.group for w in known if w.group} | {"all"}
-    chosen: dict[str, Wish] = {}
+    chosen: dict[str, Requirement] = {}
     for word in keep:
         if word not in words:
             near = difflib.get_close_matches(word, words, 3, 0.4)

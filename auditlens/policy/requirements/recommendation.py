@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from auditlens.errors import UsageError
-from auditlens.policy.model import Policy, Rule
-from auditlens.policy.presets import load_preset
-from auditlens.policy.report import write
-from auditlens.policy.sql import rule_sql
-from auditlens.policy.synthesis import NOISE, Noise, Planned, narrowed, plan
-from auditlens.policy.traffic import Traffic, empty, survey
-from auditlens.policy.versions import DEFAULT_VERSION, features
-from auditlens.policy.volume import Volume, judge, total, volume
-from auditlens.policy.wishes import FAILED_LOGINS, Wish, find_wishes, need_rule
+from auditlens.policy.apiserver.model import Policy, Rule
+from auditlens.policy.apiserver.sql import rule_sql
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION, features
+from auditlens.policy.requirements.presets import load_preset
+from auditlens.policy.requirements.report import write
+from auditlens.policy.requirements.requirement import FAILED_LOGINS, Requirement, find_requirements, need_rule
+from auditlens.policy.requirements.synthesis import Planned, narrowed, plan
+from auditlens.policy.simulation.noise import NOISE, Noise
+from auditlens.policy.simulation.request_counts import RequestCounts, empty, survey
+from auditlens.policy.simulation.volume import Volume, judge, total, volume
 from auditlens.question import Logged
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ __all__ = ["Cost", "Recommendation", "budget_bytes", "recommend"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a wish adds to the volume: bytes a day that would be saved without it, and bytes a day of it alone."""
+    """What a requirement adds to the volume: bytes a day that would be saved without it, and bytes a day of it alone."""
 
-    wish: str
+    requirement: str
     saved: int
     alone: int
 
@@ -42,14 +43,14 @@ class Recommendation:
     text: the policy as commented YAML, which loads strictly and lints clean.
     predicted: what it would have written of the surveyed traffic; now: what the log holds of it.
     given_up: what can no longer be told, in words.
-    budget: bytes a day asked for, None if none was; `fits` is False if the wishes need more, `costs` then says how much
+    budget: bytes a day asked for, None if none was; `fits` is False if the requirements need more, `costs` then says how much
         each of them.
     """
 
     policy: Policy
     text: str
-    wishes: tuple[Wish, ...]
-    traffic: Traffic
+    requirements: tuple[Requirement, ...]
+    traffic: RequestCounts
     predicted: Volume
     now: Volume
     given_up: tuple[str, ...]
@@ -73,25 +74,25 @@ def recommend(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     cluster: str | None = None,
-    more: Sequence[Wish] = (),
+    more: Sequence[Requirement] = (),
 ) -> Recommendation:
     """Recommend a policy.
 
     Args:
-        lake: where the traffic is measured; None, or a lake without events: from the wishes alone.
+        lake: where the traffic is measured; None, or a lake without events: from the requirements alone.
         keep: questions and groups of them that must stay answerable, `all` for every one.
         budget: bytes a day ("2GB/day") or a share of what is written now ("20%").
         base: a policy or the name of a preset whose rules of level None are tried as well as the noise known here.
         kubernetes_version: the release the policy is for.
         since, until, cluster: what of the lake is measured.
-        more: further wishes to choose from.
+        more: further requirements to choose from.
 
     Raises:
         UsageError: there is no such question, group or preset, or the budget is no size.
     """
     from auditlens.lake import Lake
 
-    wishes = find_wishes(keep, more)
+    requirements = find_requirements(keep, more)
     if isinstance(base, str):
         base = load_preset(base)
     if isinstance(lake, str):
@@ -100,16 +101,16 @@ def recommend(
     noise = (*_noise_of(base), *NOISE) if base else NOISE
     judge(traffic, Policy(kubernetes_version=kubernetes_version))
     now = total(traffic.con, "select sum(events_now), sum(bytes_now), 0 from judged")
-    planned, policy, predicted = _smallest(traffic, wishes, noise, kubernetes_version)
+    planned, policy, predicted = _smallest(traffic, requirements, noise, kubernetes_version)
     limit = None if budget is None else budget_bytes(budget, now, traffic)
     fits = limit is None or not traffic.events or predicted.bytes * traffic.per_day <= limit
-    costs = () if fits else _costs(traffic, wishes, noise, kubernetes_version, predicted)
+    costs = () if fits else _costs(traffic, requirements, noise, kubernetes_version, predicted)
     given_up = tuple(dict.fromkeys(p.lost for p in planned if p.lost))
-    text = write(policy, planned, wishes, traffic, now, predicted, given_up)
-    return Recommendation(policy, text, wishes, traffic, predicted, now, given_up, limit, fits, costs)
+    text = write(policy, planned, requirements, traffic, now, predicted, given_up)
+    return Recommendation(policy, text, requirements, traffic, predicted, now, given_up, limit, fits, costs)
 
 
-def budget_bytes(text: str, now: Volume, traffic: Traffic) -> int:
+def budget_bytes(text: str, now: Volume, traffic: RequestCounts) -> int:
     """Bytes a day of "2GB/day", "500 MiB" or "20%" (of what the log holds now); UsageError for another text."""
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(%|[kMGT]i?B?|B)?\s*(?:/\s*day)?\s*", text)
     if match is None:
@@ -135,16 +136,16 @@ def _noise_of(base: Policy) -> tuple[Noise, ...]:
 
 
 def _smallest(
-    traffic: Traffic, wishes: Sequence[Wish], noise: Sequence[Noise], version: str
+    traffic: RequestCounts, requirements: Sequence[Requirement], noise: Sequence[Noise], version: str
 ) -> tuple[list[Planned], Policy, Volume]:
     """The plan without the drops that save nothing measured."""
     release = features(version)
-    needs = [need for wish in wishes for need in wish.needs]
+    needs = [need for requirement in requirements for need in requirement.needs]
     possible = [left for n in noise if (left := narrowed(n, needs, release)) is not None]
     # a need of failures only: dropped requests may not have been among them, and that has to be measured
     failures = [need for need in (*needs, *FAILED_LOGINS.needs) if need.codes]
     allowed = [n for n in possible if not _hurts(traffic, n.rule, failures, version)]
-    planned = plan(wishes, allowed, release)
+    planned = plan(requirements, allowed, release)
     policy = _policy(planned, version, needs)
     size = volume(traffic, policy)
     place = 0
@@ -158,7 +159,7 @@ def _smallest(
     return planned, policy, size
 
 
-def _hurts(traffic: Traffic, rule: Rule, needs: Sequence[Logged], version: str) -> bool:
+def _hurts(traffic: RequestCounts, rule: Rule, needs: Sequence[Logged], version: str) -> bool:
     """Whether a dropped kind of request was among the failures a need is about; without traffic, it might be."""
     for need in needs:
         wanted = need_rule(need)
@@ -191,12 +192,14 @@ def _policy(planned: Sequence[Planned], version: str, needs: Iterable[Logged]) -
     )
 
 
-def _costs(traffic: Traffic, wishes: Sequence[Wish], noise: Sequence[Noise], version: str, predicted: Volume) -> tuple[Cost, ...]:
-    """What each wish costs, the dearest first."""
+def _costs(
+    traffic: RequestCounts, requirements: Sequence[Requirement], noise: Sequence[Noise], version: str, predicted: Volume
+) -> tuple[Cost, ...]:
+    """What each requirement costs, the dearest first."""
     out = []
-    for wish in wishes:
-        without = _smallest(traffic, [w for w in wishes if w is not wish], noise, version)[2]
-        alone = _smallest(traffic, [wish], noise, version)[2]
+    for requirement in requirements:
+        without = _smallest(traffic, [w for w in requirements if w is not requirement], noise, version)[2]
+        alone = _smallest(traffic, [requirement], noise, version)[2]
         day = traffic.per_day
-        out.append(Cost(wish.name, round((predicted.bytes - without.bytes) * day), round(alone.bytes * day)))
-    return tuple(sorted(out, key=lambda cost: (-cost.saved, -cost.alone, cost.wish)))
+        out.append(Cost(requirement.name, round((predicted.bytes - without.bytes) * day), round(alone.bytes * day)))
+    return tuple(sorted(out, key=lambda cost: (-cost.saved, -cost.alone, cost.requirement)))

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from auditlens.policy.document import scalar
-from auditlens.policy.loader import draft, load
-from auditlens.policy.model import GroupResources, Policy, Rule
-from auditlens.policy.versions import DEFAULT_VERSION
+from auditlens.policy.apiserver.document import scalar
+from auditlens.policy.apiserver.loader import draft, load
+from auditlens.policy.apiserver.model import GroupResources, Policy, Rule
+from auditlens.policy.apiserver.versions import DEFAULT_VERSION
 
 __all__ = ["convert", "dump"]
 

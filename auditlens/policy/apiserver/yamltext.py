@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import yaml
 
-from auditlens.policy.document import MAX_DEPTH, Duplicate, Kind, Node, SyntaxFault, scalar
-from auditlens.policy.errors import Position
+from auditlens.policy.apiserver.document import MAX_DEPTH, Duplicate, Kind, Node, SyntaxFault, scalar
+from auditlens.policy.apiserver.errors import Position
 
 __all__ = ["YamlDocument", "read"]
 

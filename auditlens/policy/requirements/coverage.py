@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from auditlens.policy.evaluator import Request, evaluate
-from auditlens.policy.facts import RESOURCE_VERBS
-from auditlens.policy.model import LEVELS, Policy, Rule
-from auditlens.policy.rewrite import dump
-from auditlens.policy.wishes import Loss, Wish, find_wishes, losses, need_rule
+from auditlens.policy.apiserver.evaluator import Request, evaluate
+from auditlens.policy.apiserver.model import LEVELS, Policy, Rule
+from auditlens.policy.apiserver.rewrite import dump
+from auditlens.policy.apiserver.served import RESOURCE_VERBS
+from auditlens.policy.requirements.requirement import Loss, Requirement, find_requirements, losses, need_rule
 from auditlens.question import Logged
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Answerable:
     `rules` would fulfil the needs that are not, put before the rules that take the requests away.
     """
 
-    wish: Wish
+    requirement: Requirement
     grade: Grade
     losses: tuple[Loss, ...]
     rules: tuple[Rule, ...]
@@ -46,9 +46,9 @@ class Answerable:
         return dump(Policy(rules=self.rules)).partition("rules:\n")[2]
 
 
-def coverage(policy: Policy, keep: Iterable[str] = ("all",), more: Sequence[Wish] = ()) -> list[Answerable]:
+def coverage(policy: Policy, keep: Iterable[str] = ("all",), more: Sequence[Requirement] = ()) -> list[Answerable]:
     """Judge questions (names, groups or `all`) under a policy, for all requests there can be."""
-    return [_judge(policy, wish) for wish in find_wishes(keep, more)]
+    return [_judge(policy, requirement) for requirement in find_requirements(keep, more)]
 
 
 def coverage_frame(answers: Sequence[Answerable]) -> pl.DataFrame:
@@ -59,7 +59,7 @@ def coverage_frame(answers: Sequence[Answerable]) -> pl.DataFrame:
     for answer in answers:
         rows.append(
             {
-                "question": answer.wish.name,
+                "question": answer.requirement.name,
                 "answerable": answer.grade,
                 "withheld": "; ".join(answer.withheld(by_choice=False)) or None,
                 "by_choice": "; ".join(answer.withheld(by_choice=True)) or None,
@@ -82,7 +82,7 @@ def coverage_brief(answers: Sequence[Answerable]) -> pl.DataFrame:
 
     rows = [
         (
-            a.wish.name,
+            a.requirement.name,
             a.grade,
             brief(loss for loss in a.losses if not loss.by_choice),
             brief(loss for loss in a.losses if loss.by_choice),
@@ -107,13 +107,13 @@ def describe(loss: Loss) -> str:
     return f"{head} {' '.join(parts)}: {loss.why}"
 
 
-def _judge(policy: Policy, wish: Wish) -> Answerable:
-    found = {need: list(losses(policy, need)) for need in wish.needs}
+def _judge(policy: Policy, requirement: Requirement) -> Answerable:
+    found = {need: list(losses(policy, need)) for need in requirement.needs}
     grades: list[Grade] = [_grade(policy, need, lost) for need, lost in found.items()]
     grade: Grade = "no" if set(grades) == {"no"} else "partly" if {"no", "partly"} & set(grades) else "except"
     grade = grade if set(grades) - {"yes"} else "yes"
     lacking = tuple(need_rule(need) for need, lost in found.items() if any(not loss.by_choice for loss in lost))
-    return Answerable(wish, grade, tuple(loss for lost in found.values() for loss in lost), lacking)
+    return Answerable(requirement, grade, tuple(loss for lost in found.values() for loss in lost), lacking)
 
 
 def _grade(policy: Policy, need: Logged, lost: list[Loss]) -> Grade:

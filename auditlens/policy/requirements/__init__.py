@@ -1,0 +1,1 @@
+"""What must stay answerable: which questions a policy leaves answerable, and the smallest policy that keeps them so."""
