@@ -7,6 +7,8 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlens.errors import QueryError
@@ -16,74 +18,6 @@ from auditlens.tables import PUBLIC, TABLES, Repeats, Table
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
-
-# What questions may use besides DuckDB's own functions; another engine provides the same.
-_MACROS = """
--- no pattern fits everything; a glob comes as a LIKE pattern behind a \\x01 (see pattern() below)
-create macro fits(v, p) as p is null or case when starts_with(p, chr(1)) then v like substr(p, 2) escape '\\' else v = p end;
-
--- plural resource of a request's path, null for what is no resource
-create macro uri_resource(uri) as case
-    when regexp_matches(uri, '^/api/[^/?]+/namespaces/[^/?]+/(status|finalize)([?]|$)') then 'namespaces'
-    else nullif(regexp_extract(
-        uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/(?:watch/)?(?:namespaces/[^/?]+/)?([a-z0-9.-]+)', 1), '') end;
-
--- its subresource, null where there is none
-create macro uri_subresource(uri) as nullif(coalesce(
-    nullif(regexp_extract(uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/namespaces/[^/?]+/[a-z0-9.-]+/[^/?]+/([a-z]+)', 1), ''),
-    case when not regexp_matches(uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/(?:watch/|namespaces/[^/?]+/[^/?]+)') then regexp_extract(
-        uri, '^/(?:api/[^/?]+|apis/[^/?]+/[^/?]+)/[a-z0-9.-]+/[^/?]+/([a-z]+)', 1) end,
-    regexp_extract(uri, '^/api/[^/?]+/namespaces/[^/?]+/(status|finalize)(?:[?]|$)', 1)), '');
-
--- httplog's verb in the words of audit events
-create macro http_verb(verb) as case verb
-    when 'POST' then 'create' when 'PUT' then 'update' when 'APPLY' then 'patch' when 'HEAD' then 'get' else lower(verb) end;
-
--- sessions and watches: their latency is their life
-create macro long_running(verb, uri) as verb in ('watch', 'WATCH', 'connect', 'CONNECT', 'proxy')
-    or regexp_matches(uri, '/(exec|attach|portforward|proxy)([/?]|$)')
-    or regexp_matches(uri, '/log[?](.*&)?follow=(true|1)') or regexp_matches(uri, '[?&]watch=(true|1|&|$)|^/api.*/watch/');
-
--- the part of the control plane behind a request, null for anybody else; without service accounts of their own the controllers
--- are told apart by the end of their user agent (controller-manager: clientbuilder AddUserAgent)
-create macro controller(username, user_agent) as case
-    when username like 'system:serviceaccount:kube-system:%' then substr(username, 35)
-    when username = 'system:kube-controller-manager'
-        then coalesce(nullif(replace(split_part(user_agent, '/', -1), 'system:serviceaccount:kube-system:', ''), ''), 'kube-controller-manager')
-    when username = 'system:kube-scheduler' then 'scheduler'
-    when username = 'system:apiserver' then 'apiserver'
-    when username like 'system:node:%' then 'kubelet' end;
-
--- milliseconds of a Go duration such as 1m2.5s
-create macro duration_ms(t) as case when t is null then null else
-    coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)h', 1), '') as double), 0) * 3600000
-    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)m([0-9]|$)', 1), '') as double), 0) * 60000
-    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)s$', 1), '') as double), 0) * 1000
-    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)ms$', 1), '') as double), 0)
-    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)[uµμ]s$', 1), '') as double), 0) / 1000
-    + coalesce(try_cast(nullif(regexp_extract(t, '([0-9.]+)ns$', 1), '') as double), 0) / 1000000 end;
-
--- the part of the apiserver that a line of a trace names; a span stands for what its steps do not explain
-create macro trace_part(name) as case
-    when name like 'Call % webhook' or name like '%admission%' or name = 'About to store object in database'
-        or name = 'About to delete object from database' then 'admission'
-    when name like 'Proxy via%' or name like '%aggregat%' then 'backend'
-    when name like '%etcd3%' or name like '%Txn call%' or name like 'Transaction %' or name like '%initial value restored%'
-        or name like '%Retry value restored%' or name like '%List from storage%' or name like 'Listing from storage done%'
-        or name like '%from underlying storage%' or name like 'Get succeeded%' or name like 'About to Get from storage%'
-        or name like 'Object stored in database%' or name like 'Object deleted from database%'
-        or name like 'Write to database call%' or name like 'About to write to%' then 'etcd'
-    when lower(name) like 'cacher%' or name like 'watchCache %' or name = 'Ready' or name like 'Filtered items%'
-        or name like 'Listed items from cache%' or name like 'Resized result%' then 'watch cache'
-    when name like '%TransformFromStorage%' or name like 'TransformToStorage%' or name like 'Encode %' or name like 'Decode %'
-        or name like 'Transformed response object%' or name like 'Transform%' then 'transform'
-    when name like 'SerializeObject%' or name like 'About to start writing response%' then 'serialise'
-    when name like 'Write call%' or name like 'Writing http response done%' or name like 'About to write a response%' then 'client write'
-    when name like 'limitedReadBody%' or name like 'About to convert%' or name like 'Conversion done%' or name like '%apply patch%'
-        or name like 'Patch applied%' or name like 'About to check%' then 'decoding'
-    when name like '%audit%' or name like 'Call Audit%' then 'audit'
-    when name = 'Request completed' then 'admission and etcd' end;
-"""
 
 # Table functions that users' SQL may call: none of them opens a file. DuckDB's own locks do not cover all that do (read_duckdb of
 # 2.0), and query() hides from this list what it runs.
@@ -118,14 +52,20 @@ def connect(
     con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": tempfile.gettempdir()})
     con.execute("set TimeZone = 'UTC'")
     con.execute("set parquet_metadata_cache = true")  # files never change; a question scans the same ones ten times
-    con.execute(_MACROS)
     if repeats := snapshot.files(Repeats.NAME):
         hide(con, snapshot, repeats)
     for name in PUBLIC:
         table = TABLES[name]
         stored = _view(table, snapshot.files(name, since=since, until=until), hidden=bool(repeats))
         con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
+    con.execute(words())
     return con
+
+
+@cache
+def words() -> str:
+    """The macros and views of words.sql, which read the tables."""
+    return (files("auditlens") / "words.sql").read_text(encoding="utf-8")
 
 
 def with_snapshot(

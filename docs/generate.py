@@ -51,7 +51,23 @@ def tables() -> str:
             f"| `{c.name}` | {c.type.lower()} | {f'`{c.wire}`' if c.wire else ''} | {_cell(c.doc)} |" for c in table.columns()
         ]
         out.append("")
-    return "\n".join(out)
+    return "\n".join([*out, *words()])
+
+
+def words() -> list[str]:
+    """The part of docs/tables.md about macros and views, from the comments of words.sql."""
+    from auditlens.engine import words as declared
+
+    out = [
+        "## The words of questions\n",
+        "Questions say what they mean with these macros and views, declared once in `auditlens/words.sql`; `auditlens sql` reads the",
+        "view `requests` like a table, and calls the macros that return a value.\n",
+        "| word | meaning |", "|---|---|",
+    ]  # fmt: skip
+    for comment, name in re.findall(r"((?:^--.*\n)+)create (?:macro|view) (\w+(?:\([^)]*\))?)", declared(), re.MULTILINE):
+        text = " ".join(line.removeprefix("--").strip() for line in comment.splitlines())
+        out.append(f"| `{name}` | {_cell(text)} |")
+    return [*out, ""]
 
 
 def questions() -> str:
