@@ -235,11 +235,10 @@ class Documents:
 
     def _torn_event(self, line: Line, text: bytes, error: str) -> None:
         """One event that breaks off; the next record may have been appended to it."""
-        again = text.find(native.AUDIT_START, 1)
-        if again < 0:
-            header = klog.HEADER.search(text, 1)
-            again = header.start() if header else -1
-        if again > 0:
+        header = klog.HEADER.search(text, 1)
+        starts = (text.find(native.AUDIT_START, 1), header.start() if header else -1)
+        again = min((at for at in starts if at > 0), default=0)
+        if again:
             self.reader.emit(line, text[:again], cut=True)
             self._again(line, text[again:])
         elif "truncated" in error or line.cut or line.last or _CUT_MARK.search(text[-200:]):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from .line import Sample
 
-__all__ = ["HEADER", "SAMPLES", "begins_entry", "is_structure", "split"]
+__all__ = ["HEADER", "SAMPLES", "begins_entry", "headers", "is_structure", "split", "unquoted"]
 
 # Lmmdd hh:mm:ss.uuuuuu pid file:line] (klog.go, formatHeader); the pid is padded, some forks log wider ones
 HEADER = re.compile(rb"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [^:\]\s]+:\d+\]")
@@ -20,6 +21,8 @@ _OTHER = re.compile(
     rb"|level=\w+ (?:ts|time)="
     rb"|Flag --\S+ has been deprecated"
 )
+
+_QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*+"')
 
 # lines of a log file that are no entries: glog's file head and foot, journalctl's remarks
 _STRUCTURE = re.compile(
@@ -38,23 +41,39 @@ def is_structure(text: bytes) -> bool:
     return _STRUCTURE.match(text) is not None
 
 
+def headers(text: bytes) -> Iterator[int]:
+    """Where behind the start of the line headers stand."""
+    # most lines have no second "] ": that costs a tenth of the search
+    if text.find(b"] ", text.find(b"] ") + 1 if HEADER.match(text) else 0) >= 0:
+        yield from (match.start() for match in HEADER.finditer(text, 1))
+
+
+def unquoted(before: bytes) -> bool:
+    """Whether what stands behind this text is outside of Go's double quotes."""
+    return len(_QUOTE.findall(before)) % 2 == 0
+
+
 def split(text: bytes) -> list[bytes]:
     """The line cut before each header glued into its middle; headers inside quotes or blocks are quoted text.
 
     Seen where a message without a newline met the next entry:
     `Trace[14]: [927ms] Object stored in databaseI0803 19:59:20.402215       1 controller.go:537] quota …`
     """
-    # most lines have no second "] ": that costs a tenth of the search
-    if text.startswith(b"\t") or text.find(b"] ", text.find(b"] ") + 1 if HEADER.match(text) else 0) < 0:
+    if text.startswith(b"\t"):
         return [text]
-    pieces, start = [], 0
-    for match in HEADER.finditer(text, 1):
-        at = match.start()
+    pieces, start, counted, quotes = [], 0, 0, 0
+    for at in headers(text):
         before = text[max(0, at - 2) : at]
-        if before.endswith((b'"', b"'", b"`", b"\t")) or before == b"\\n" or before == b"\\t":
+        if before.endswith((b"'", b"`")) or before == b"\\n" or before == b"\\t":
             continue
+        if before.endswith(b'"'):  # an opening one quotes the header, a closing one ends the entry before it
+            quotes += len(_QUOTE.findall(text, counted, at))
+            counted = at
+            if quotes % 2:
+                continue
         pieces.append(text[start:at])
-        start = at
+        start = counted = at
+        quotes = 0
     pieces.append(text[start:])
     return pieces
 

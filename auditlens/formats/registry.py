@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from . import (
     docker,
     generic,
     gke,
+    glue,
     http,
     journal,
     jsonlog,
@@ -57,9 +57,6 @@ _MODULES = (
 )  # fmt: skip
 SAMPLES: dict[str, tuple[Sample, ...]] = {module.__name__.rpartition(".")[2]: module.SAMPLES for module in _MODULES}
 
-_EMBEDDED = re.compile(
-    rb'\{"kind":"Event(?:List)?","apiVersion":"audit\.k8s\.io/|' + native.ITEM_START.pattern + rb"|" + klog.HEADER.pattern
-)
 _is_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -99,8 +96,10 @@ def opened(fields: Fields, line: Line) -> list[Line] | None:
 
 def embedded(line: Line) -> Line | None:
     """The record behind a prefix of no known format."""
-    match = _EMBEDDED.search(line.text, 1)
-    return line.inner(line.text[match.start() :], stream="prefixed") if match else None
+    header = klog.HEADER.search(line.text, 1)
+    starts = (glue.event_in(line.text), header.start() if header else -1)
+    at = min((at for at in starts if at > 0), default=0)
+    return line.inner(line.text[at:], stream="prefixed") if at else None
 
 
 def is_json(text: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import http, jsonlog, klog, native, registry, yamldoc
+from . import glue, http, jsonlog, klog, native, registry, yamldoc
 from .documents import Documents
 from .legacy import LEGACY
 from .line import MAX_RECORD, Line
@@ -24,11 +24,21 @@ _MAX_GLUED = 100  # records of different kinds on one line
 class Entry:
     """A log entry whose further lines may still come."""
 
-    __slots__ = ("blanks", "item", "line", "lines", "passed", "size")
+    __slots__ = ("blanks", "item", "line", "lines", "passed", "quoting", "size")
 
     def __init__(self, line: Line, text: bytes, item: int | None) -> None:
         self.line, self.item, self.lines, self.size = line, item, [text], len(text)
         self.blanks = self.passed = 0
+        self.quoting = text.endswith(b"=<")  # inside a value of several lines, indented by a tab (klog 2.40)
+
+    def add(self, text: bytes) -> None:
+        """A further line, and the blank ones before it."""
+        self.lines += [b""] * self.blanks
+        self.blanks = self.passed = 0
+        self.lines.append(text)
+        self.size += len(text)
+        if self.quoting or text.endswith(b"=<"):
+            self.quoting = text.startswith(b"\t") or text.endswith(b"=<")
 
 
 class Stream:
@@ -105,10 +115,10 @@ class Stream:
                 return
             self.end_yaml()
         if text.startswith(native.AUDIT_START):
-            # "}{" outside a string is a second document, a bare second start was appended to a torn line
+            # a bare second start was appended to a torn line
             if (
                 text.endswith(b"}")
-                and b"}{" not in text
+                and not glue.several_documents(text)
                 and not line.cut
                 and not line.last
                 and (text.find(native.AUDIT_START, 1) < 0)
@@ -161,7 +171,7 @@ class Stream:
     def _fresh(self, line: Line) -> None:
         text = line.text
         if text[:1] == b"{":
-            if text.endswith(b"}") and b"}{" not in text and not line.cut and not line.last:
+            if text.endswith(b"}") and not glue.several_documents(text) and not line.cut and not line.last:
                 if jsonlog.starts_entry(text):
                     self.end_entry()
                     self.reader.emit(line, text, self.reader.log_format)
@@ -176,7 +186,7 @@ class Stream:
             self._entries(line)
         elif b" AUDIT: id=" in text and LEGACY.match(text.lstrip()):
             self.end_entry()
-            self.reader.legacy(line, text.strip())
+            self._legacy(line, text.strip())
         elif klog.is_structure(text) or text in (b"]", b"],"):
             self.end_entry()
         elif self._unwrapped(line) or (text[:1] == b"[" and self.json.read(line)):
@@ -218,11 +228,10 @@ class Stream:
     def _unknown(self, line: Line) -> None:
         """No format begins like this: perhaps one begins behind a prefix nobody knows."""
         text = line.text
-        pieces = klog.split(text)
-        if len(pieces) > 1 and not pieces[0][-1:].isspace():
-            self.reader.reject(line, "text line of no known format, a log entry glued to it", pieces[0])
-            for piece in pieces[1:]:
-                self._open_entry(line, piece)
+        before = klog.split(text)[0]
+        if len(before) < len(text) and not before[-1:].isspace() and glue.event_in(before) < 0:
+            self.reader.reject(line, "text line of no known format, a log entry glued to it", before)
+            self.again.append(line.same(text[len(before) :]))
             return
         inner = registry.embedded(line)
         if inner is not None:
@@ -230,10 +239,27 @@ class Stream:
         else:
             self.reader.reject(line, "text line of no known format", text)
 
+    def _legacy(self, line: Line, text: bytes) -> None:
+        """A legacy audit line, and what was glued to its end."""
+        ends = (glue.event_in(text), next((at for at in klog.headers(text) if klog.unquoted(text[:at])), -1))
+        stop = min((at for at in ends if at > 0), default=0)
+        if stop:
+            self.again.append(line.same(text[stop:]))
+            line = line.same(text[:stop])
+            line.cut = False
+            text = line.text.rstrip()
+        self.reader.legacy(line, text)
+
     # -- log entries
 
     def _entries(self, line: Line) -> None:
         """A line of log text: it goes on with the open entry, begins one, or several glued together."""
+        quoted = self.entry is not None and self.entry.quoting and line.text.startswith(b"\t")
+        glued = -1 if quoted else glue.event_in(line.text)
+        if glued > 0:
+            self.again.append(line.same(line.text[glued:]))
+            line = line.same(line.text[:glued].rstrip())
+            line.cut = line.last = False  # the end of the line is the event's
         for index, text in enumerate(klog.split(line.text)):
             if index or klog.begins_entry(text):
                 self._open_entry(line, text)
@@ -258,10 +284,7 @@ class Stream:
         """A further line of the open entry."""
         entry = self.entry
         assert entry is not None
-        entry.lines += [b""] * entry.blanks
-        entry.blanks = entry.passed = 0
-        entry.lines.append(text)
-        entry.size += len(text)
+        entry.add(text)
         if entry.size > MAX_RECORD:
             self.end_entry(cut=True)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from auditlens.formats import glue
 from auditlens.formats.reader import Reader
 from auditlens.importing import logchunks
 from auditlens.importing.logs import Entries, LogParser, LogRows, as_entries
@@ -146,6 +147,8 @@ class SourceReader:
             return None
         if bytes(chunk.data).count(PLAIN.encode()) != len(text):
             return None  # a line that was torn by a crash goes on with the next event
+        if glue.several_documents(chunk.data):
+            return None
         try:
             text.validate(full=True)
         except pa.ArrowInvalid:

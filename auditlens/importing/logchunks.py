@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from auditlens.formats import bulk, klog
+from auditlens.formats import bulk, glue, klog
 from auditlens.records import Chunk
 
 __all__ = ["Region", "regions", "worth_it"]
@@ -63,8 +63,9 @@ def regions(data: bytes, first_line: int, offset: int) -> Iterator[Region]:
     begins = np.flatnonzero(header)
     odd = ~(header | _continuations(data, buffer, starts, ends))
     odd[_glued(data, buffer, starts, ends, header, sure)] = True
-    if b" AUDIT: id=" in data:
-        odd[np.searchsorted(starts, np.array(bulk.word_positions(data, b" AUDIT: id=")), side="right") - 1] = True
+    for hint in glue.HINTS:
+        if hint in data:
+            odd[np.searchsorted(starts, np.array(bulk.word_positions(data, hint)), side="right") - 1] = True
     # entries: the first line and how many; what precedes the first header is the reader's
     count = np.diff(np.append(begins, len(starts)))
     bad = np.add.reduceat(odd, begins) > 0 if len(begins) else np.zeros(0, dtype=bool)

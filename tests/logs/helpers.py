@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from auditlens.formats import bulk
+from auditlens.formats.event import read_event
 from auditlens.importing import logchunks
 from auditlens.importing.batches import SourceReader
 from auditlens.importing.logcolumns import schema
 from auditlens.importing.logs import LOG_TABLES
 from auditlens.importing.transform import Source
-from auditlens.records import Chunk, Counts, Reject
+from auditlens.records import Chunk, Counts, Event, Record, Reject
 from auditlens.redact import NO_REDACTION, Redactor
 
 LATEST = 1795417200.0  # 2026-11-23T07:00:00Z
@@ -33,6 +34,7 @@ class Read:
         self.rows: Rows = {name: [] for name in LOG_TABLES}
         self.rejects: list[Reject] = []
         self.events = 0
+        self.audit_ids: list[str] = []  # of the events that can be read
         self.counts = Counts()
 
     def accounted(self) -> None:
@@ -64,6 +66,8 @@ def read(
     for piece in reader.pieces(_chunks(data, chunk)):
         out.rejects += piece.rejects
         out.events += piece.lines.num_rows
+        texts = (read_event(Record(t.rstrip("\n").encode(), 1, 0)) for t in piece.lines["text"].to_pylist())
+        out.audit_ids += [e.head.get("auditID", "") for e in texts if isinstance(e, Event)]
         for table, parts in (piece.logs.tables if piece.logs else {}).items():
             for part in parts:
                 out.rows[table] += part.cast(schema(table)).to_pylist()
