@@ -58,6 +58,8 @@ def connect(
         table = TABLES[name]
         stored = _view(table, snapshot.files(name, since=since, until=until), hidden=bool(repeats))
         con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
+        if table.FORMERLY:
+            con.execute(f"create view {table.FORMERLY} as from {name}")
     con.execute(words())
     return con
 

@@ -278,7 +278,7 @@ def _resource(con: duckdb.DuckDBPyConnection, word: str) -> str:
         return known[0].resource
     wanted = kinds.parse_object(f"{word}/x").resources
     for candidate in (word, *wanted):
-        if con.execute("select 1 from touch where resource = ? limit 1", [candidate]).fetchall():
+        if con.execute("select 1 from audit_objects where resource = ? limit 1", [candidate]).fetchall():
             return candidate
     return wanted[0]
 
@@ -292,7 +292,11 @@ def last_time(lake: Lake) -> dt.datetime | None:
 def _unknown(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any], resource: str | None) -> list[str]:
     """Which of the words asked for mean nothing here, for an answer of no rows."""
     notes, word, cluster = [], params.get("resource"), params.get("cluster")
-    if word and not kinds.find(word) and not con.execute("select 1 from touch where resource = ? limit 1", [resource]).fetchall():
+    if (
+        word
+        and not kinds.find(word)
+        and not con.execute("select 1 from audit_objects where resource = ? limit 1", [resource]).fetchall()
+    ):
         near = kinds.suggest(word)
         notes.append(
             f"{word} is no built-in kind and no resource of this log" + (f"; did you mean {' or '.join(near)}?" if near else "")

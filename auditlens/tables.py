@@ -58,6 +58,7 @@ class Table(BaseModel):
     """A row of a table; subclasses declare the columns."""
 
     NAME: ClassVar[str]
+    FORMERLY: ClassVar[str] = ""  # an earlier name: lakes of its time keep the directory, users' SQL may use either
     PARTITIONED_BY: ClassVar[tuple[str, ...]] = PARTITIONS
     TIME: ClassVar[str | None] = None  # the column windows go by
     SORT: ClassVar[tuple[str, ...]] = ()  # the order of a compacted file
@@ -233,14 +234,15 @@ class Audit(Table):
     item: int | None = col("Position inside a list document, from 1; null for line formats.", "r.item")
 
 
-class Touch(Table):
+class AuditObjects(Table):
     """One object touched by one event: the one it names, those in its body, and the owner of a created or deleted one.
 
     Only list items and owners are stored. The object an event names, or the server named for it, is a view of `audit`:
     storing it again would make the lake a sixth larger, and `audit` is sorted by object as well.
     """
 
-    NAME = "touch"
+    NAME = "audit_objects"
+    FORMERLY = "touch"
     TIME = "time"
     SORT = ("api_group", "resource", "namespace", "name", "time", "audit_id")
     # The rest of the table, from `audit`. Two branches, so that a filter on name reaches the files' statistics.
@@ -386,10 +388,11 @@ class Klog(Table):
     item: int | None = col("Position among the records of that line, from 1; null for the first.")
 
 
-class Http(Table):
+class Httplog(Table):
     """One request as the apiserver's httplog line tells it (-v=3; -v=2 to 1.10). Logged when the request ends."""
 
-    NAME = "http"
+    NAME = "httplog"
+    FORMERLY = "http"
     TIME = "time"
     SORT = ("time", "source", "line")
 
@@ -490,10 +493,12 @@ class Kubectl(Table):
     item: int | None = col("As in `klog`.")
 
 
-TABLES: dict[str, type[Table]] = {t.NAME: t for t in (Audit, Touch, Klog, Http, Trace, Kubectl, Rejects, Repeats, Imports)}
+TABLES: dict[str, type[Table]] = {
+    t.NAME: t for t in (Audit, AuditObjects, Klog, Httplog, Trace, Kubectl, Rejects, Repeats, Imports)
+}
 PRIMARY = ("audit", "klog")  # a record becomes one row of one of these
-DERIVED = ("touch", "http", "trace", "kubectl")
-PUBLIC = ("audit", "touch", "klog", "http", "trace", "kubectl", "rejects", "imports")  # what users query
+DERIVED = ("audit_objects", "httplog", "trace", "kubectl")
+PUBLIC = ("audit", "audit_objects", "klog", "httplog", "trace", "kubectl", "rejects", "imports")  # what users query
 
 # What makes two events the same (never bodies, source or line, and never the audit id alone: clients may choose it),
 # and which of equal ones is kept.

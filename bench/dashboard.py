@@ -146,7 +146,7 @@ def typical(lake: Path) -> str:
     """The page of an object of which the log has some hundred requests."""
     resource, namespace, name = sql(
         lake,
-        "select resource, namespace, name from touch where api_group = '' and resource = 'pods' and name is not null and namespace is not null "
+        "select resource, namespace, name from audit_objects where api_group = '' and resource = 'pods' and name is not null and namespace is not null "
         "group by all order by abs(count(*) - 300), namespace, name limit 1",
     ).row(0)
     return f"object?object={resource}/{name}&namespace={namespace}"

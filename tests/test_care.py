@@ -129,7 +129,7 @@ def test_old_days_go_whole_and_nothing_else(lake: Path) -> None:
     retain(Lake(lake), "2026-11-21")
     assert rows(lake, "select min(date)::varchar, count(distinct date) from audit") == [("2026-11-21", 2)]
     assert rows(lake, "select count(*) from audit") == before
-    assert rows(lake, "select min(date)::varchar from touch") == [("2026-11-21",)]
+    assert rows(lake, "select min(date)::varchar from audit_objects") == [("2026-11-21",)]
     assert not verify(Lake(lake)).height
     assert not list((lake / "audit").glob("*/date=2026-11-20/*.parquet"))
 
@@ -204,7 +204,7 @@ def _read_again_and_again(lake: Path, until: float) -> None:
         "select (select coalesce(sum(rows['audit']), 0)::bigint from imports where source not like '%/old%'), "
         "(select count(*) from audit where date > '2026-11-01'), "
         "(select count(distinct (audit_id, stage)) from audit where date > '2026-11-01'), "
-        "(select count(*) from touch where via = 'item')"
+        "(select count(*) from audit_objects where via = 'item')"
     )
     last = 0
     while time.time() < until:
@@ -243,5 +243,5 @@ def test_readers_imports_compaction_and_retention_at_once_neither_fail_nor_misco
     retain(Lake(lake), "2026-11-01")
     imported_once = tmp_path / "once"
     import_files(parts, imported_once)
-    assert_same(tables(lake, without=EVIDENCE), tables(imported_once, without=EVIDENCE), only=("audit", "touch"))
+    assert_same(tables(lake, without=EVIDENCE), tables(imported_once, without=EVIDENCE), only=("audit", "audit_objects"))
     assert not set(verify(Lake(lake))["problem"]) & {"changed", "missing"}

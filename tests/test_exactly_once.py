@@ -85,7 +85,7 @@ def test_a_plain_file_after_its_compressed_self_adds_nothing(tmp_path: Path, log
     assert_same(tables(one), expected)
     imported(other, log)
     assert imported(other, packed).total()["duplicates"] == 400
-    assert_same(tables(other, without=EVIDENCE), tables(one, without=EVIDENCE), only=("audit", "touch"))
+    assert_same(tables(other, without=EVIDENCE), tables(one, without=EVIDENCE), only=("audit", "audit_objects"))
 
 
 def test_the_same_content_under_two_names_in_one_import_is_there_once(tmp_path: Path, log: Path) -> None:
@@ -107,7 +107,7 @@ def test_two_overlapping_files_give_the_same_tables_in_either_order(tmp_path: Pa
             between(lake)
     one, other = tables(tmp_path / "lake-a"), tables(tmp_path / "lake-b")
     assert len(one["audit"]) == 300
-    assert_same(one, other, only=("audit", "touch", "rejects"))
+    assert_same(one, other, only=("audit", "audit_objects", "rejects"))
     assert_same(tables(tmp_path / "lake-a", without=SHARES), tables(tmp_path / "lake-b", without=SHARES))
 
 
@@ -132,7 +132,7 @@ def test_of_copies_of_an_event_the_richest_stays(tmp_path: Path, richer_first: b
         between(lake)
     levels = "select level, count(*), count(response_object) from audit group by 1 order by 1"
     assert rows(lake, levels) == [("Metadata", 10, 0), ("RequestResponse", 15, 15)]
-    assert rows(lake, "select count(*) from touch where via = 'ref'") == [(25,)]
+    assert rows(lake, "select count(*) from audit_objects where via = 'ref'") == [(25,)]
 
 
 def test_two_users_under_one_audit_id_stay_two(tmp_path: Path, between: Callable[[Path], None]) -> None:
@@ -184,7 +184,7 @@ def test_a_file_that_grew_adds_what_is_new(tmp_path: Path, between: Callable[[Pa
         between(lake)
     write(tmp_path / "whole" / "audit.log", data)
     imported(tmp_path / "once", tmp_path / "whole" / "audit.log")
-    assert_same(tables(lake, without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "touch"))
+    assert_same(tables(lake, without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "audit_objects"))
 
 
 def test_a_line_torn_anywhere_is_replaced_by_the_whole_line(tmp_path: Path) -> None:
@@ -205,7 +205,9 @@ def test_the_first_half_before_the_whole_gives_the_tables_of_the_whole(tmp_path:
     between(lake)
     imported(lake, write(tmp_path / "logs" / "audit.log", events))
     imported(tmp_path / "once", tmp_path / "logs" / "audit.log")
-    assert_same(tables(lake, without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "touch", "rejects"))
+    assert_same(
+        tables(lake, without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "audit_objects", "rejects")
+    )
 
 
 def test_a_webhooks_list_beside_the_log_adds_nothing(tmp_path: Path, between: Callable[[Path], None]) -> None:
@@ -217,7 +219,7 @@ def test_a_webhooks_list_beside_the_log_adds_nothing(tmp_path: Path, between: Ca
     between(lake)
     report = imported(lake, write(tmp_path / "posted.json", json.dumps(posted).encode() + b"\n"))
     assert (report.total()["items"], report.total()["duplicates"]) == (60, 60)
-    assert_same(tables(lake, without=EVIDENCE), expected, only=("audit", "touch"))
+    assert_same(tables(lake, without=EVIDENCE), expected, only=("audit", "audit_objects"))
 
 
 @needs_captures
@@ -231,7 +233,7 @@ def test_the_webhooks_requests_and_the_audit_file_of_one_apiserver_give_the_same
     assert_same(tables(tmp_path / "posted", without=SHARES), tables(tmp_path / "written", without=SHARES))
     imported(tmp_path / "file", folder / "audit.log.gz")
     expected = tables(tmp_path / "file", without=EVIDENCE)
-    assert_same(tables(tmp_path / "posted", without=EVIDENCE), expected, only=("audit", "touch"))
+    assert_same(tables(tmp_path / "posted", without=EVIDENCE), expected, only=("audit", "audit_objects"))
     assert len(expected["audit"]) == len(content(folder / "audit.log.gz").splitlines())
 
 
@@ -249,8 +251,8 @@ def test_a_capture_in_pieces_and_copies_gives_the_tables_of_the_whole(tmp_path: 
     expected = tables(tmp_path / "once", without=EVIDENCE)
     assert len(expected["audit"]) == len(lines)
     for name in ("a", "b"):
-        assert_same(tables(tmp_path / name, without=EVIDENCE), expected, only=("audit", "touch", "rejects"))
-    assert_same(tables(tmp_path / "a"), tables(tmp_path / "b"), only=("audit", "touch"))
+        assert_same(tables(tmp_path / name, without=EVIDENCE), expected, only=("audit", "audit_objects", "rejects"))
+    assert_same(tables(tmp_path / "a"), tables(tmp_path / "b"), only=("audit", "audit_objects"))
 
 
 # Several processes
@@ -271,7 +273,9 @@ def test_processes_that_import_the_same_file_at_once_import_it_once(tmp_path: Pa
     run_all(*[(import_files, ([p], tmp_path / "lake")) for p in (log, packed, log, packed)])
     accounted(tmp_path / "lake")
     imported(tmp_path / "once", log)
-    assert_same(tables(tmp_path / "lake", without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "touch"))
+    assert_same(
+        tables(tmp_path / "lake", without=EVIDENCE), tables(tmp_path / "once", without=EVIDENCE), only=("audit", "audit_objects")
+    )
     assert rows(tmp_path / "lake", "select count(*) from imports") == [(1,)]
     assert not verify(Lake(tmp_path / "lake")).height
 

@@ -235,14 +235,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 def test_an_event_gives_the_same_row_in_every_shape(tmp_path: Path, plain: dict[str, list[str]], shape: str) -> None:
     report = imported(tmp_path / "lake", write(tmp_path / "audit.log", wrapped(shape, list(day(40)))))
     assert report.total()["records"] == 40
-    assert_same(tables(tmp_path / "lake", without=LAID_OUT), plain, only=("audit", "touch", "rejects"))
+    assert_same(tables(tmp_path / "lake", without=LAID_OUT), plain, only=("audit", "audit_objects", "rejects"))
 
 
 def test_one_file_may_mix_all_shapes(tmp_path: Path, plain: dict[str, list[str]]) -> None:
     events = list(day(40))
     parts = [wrapped(shape, events[i :: len(SHAPES)]) + b"\n" for i, shape in enumerate(SHAPES)]
     imported(tmp_path / "lake", write(tmp_path / "audit.log", b"".join(parts)))
-    assert_same(tables(tmp_path / "lake", without=LAID_OUT), plain, only=("audit", "touch", "rejects"))
+    assert_same(tables(tmp_path / "lake", without=LAID_OUT), plain, only=("audit", "audit_objects", "rejects"))
 
 
 def test_a_legacy_line_gives_the_row_of_its_event_apart_from_what_the_format_lacks(tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -
     assert (report.total()["lines"], report.total()["rows"]["audit"], report.total()["rejects"]) == (20, 20, 0)
     imported(tmp_path / "plain", write(tmp_path / "b.log", day(20)))
     assert_same(
-        tables(tmp_path / "lake", without=EVIDENCE), tables(tmp_path / "plain", without=EVIDENCE), only=("audit", "touch")
+        tables(tmp_path / "lake", without=EVIDENCE), tables(tmp_path / "plain", without=EVIDENCE), only=("audit", "audit_objects")
     )
 
 
@@ -496,7 +496,7 @@ def test_the_counts_are_printed_as_two_identities_and_as_one_object(tmp_path: Pa
         "sources", "bytes", "lines", "items", "records", "rows", "derived", "duplicates", "rejects", "dropped", "continuations", "blanks", "seconds",
     }  # fmt: skip
     assert (counts["sources"], counts["bytes"], counts["rows"]["audit"]) == (1, len(log.read_bytes()), 2)
-    assert isinstance(counts["derived"]["touch"], int)
+    assert isinstance(counts["derived"]["audit_objects"], int)
     again = json.loads(auditlens("import", log, "--lake", tmp_path / "other", "-o", "json").stdout)
     assert (again["records"], again["duplicates"], again["rows"]["audit"]) == (4, 4, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +11,24 @@ from pathlib import Path
 import pytest
 from conftest import assert_same, day, event, imported, rows, tables, write
 
+from auditlens.engine import sql
 from auditlens.errors import LakeError
 from auditlens.lake import Lake, NewFile
-from auditlens.lake.care import compact
-from auditlens.tables import TABLES, Imports, Touch
+from auditlens.lake.care import compact, verify
+from auditlens.tables import TABLES, AuditObjects, Imports
 
 FORKS = multiprocessing.get_context("forkserver")
 
 
 def new_file(lake: Lake, date: str = "2026-11-23") -> NewFile:
-    """A file of one row in `touch`, in its place and not committed."""
+    """A file of one row in `audit_objects`, in its place and not committed."""
     import duckdb
 
     with lake.staging() as staging:
-        columns = ", ".join(f"null::{c.type} as {c.name}" for c in Touch.stored())
-        file = staging.write(duckdb.connect(), Touch, f"select {columns}", prefix="x", partition={"cluster": "c", "date": date})
+        columns = ", ".join(f"null::{c.type} as {c.name}" for c in AuditObjects.stored())
+        file = staging.write(
+            duckdb.connect(), AuditObjects, f"select {columns}", prefix="x", partition={"cluster": "c", "date": date}
+        )
         assert file is not None
         staging._placed.clear()  # so that it stays
     return file
@@ -32,48 +36,48 @@ def new_file(lake: Lake, date: str = "2026-11-23") -> NewFile:
 
 def test_a_transaction_is_committed_once(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    assert lake.commit("touch", [new_file(lake)], transactions=[("a", 1)])
-    assert not lake.commit("touch", [new_file(lake)], transactions=[("b", 1), ("a", 1)])
-    assert not lake.commit("touch", [new_file(lake)], transactions=[("a", 0)])
-    assert lake.commit("touch", [new_file(lake)], transactions=[("a", 2)])
-    assert len(lake.committed_paths("touch")) == 2
-    assert (lake.transaction("touch", "a"), lake.transaction("touch", "b")) == (2, None)
+    assert lake.commit("audit_objects", [new_file(lake)], transactions=[("a", 1)])
+    assert not lake.commit("audit_objects", [new_file(lake)], transactions=[("b", 1), ("a", 1)])
+    assert not lake.commit("audit_objects", [new_file(lake)], transactions=[("a", 0)])
+    assert lake.commit("audit_objects", [new_file(lake)], transactions=[("a", 2)])
+    assert len(lake.committed_paths("audit_objects")) == 2
+    assert (lake.transaction("audit_objects", "a"), lake.transaction("audit_objects", "b")) == (2, None)
 
 
 def test_a_commit_meant_for_a_version_is_refused_at_another(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    assert lake.commit("touch", [new_file(lake)], at=0)
-    at = lake.snapshot().versions["touch"]
-    assert lake.commit("touch", [new_file(lake)], at=at)
-    assert not lake.commit("touch", [new_file(lake)], at=at)
-    assert lake.commit("touch", [new_file(lake)])
+    assert lake.commit("audit_objects", [new_file(lake)], at=0)
+    at = lake.snapshot().versions["audit_objects"]
+    assert lake.commit("audit_objects", [new_file(lake)], at=at)
+    assert not lake.commit("audit_objects", [new_file(lake)], at=at)
+    assert lake.commit("audit_objects", [new_file(lake)])
 
 
 def test_a_file_that_is_gone_cannot_be_removed_again(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    lake.commit("touch", [new_file(lake)])
-    (old,) = lake.snapshot().committed["touch"]
-    assert lake.commit("touch", [new_file(lake)], remove=[old], rearrange=True)
-    assert not lake.commit("touch", [new_file(lake)], remove=[old], rearrange=True)
+    lake.commit("audit_objects", [new_file(lake)])
+    (old,) = lake.snapshot().committed["audit_objects"]
+    assert lake.commit("audit_objects", [new_file(lake)], remove=[old], rearrange=True)
+    assert not lake.commit("audit_objects", [new_file(lake)], remove=[old], rearrange=True)
 
 
 def _commit(path: Path, number: int, at: int | None) -> None:
     lake = Lake(path)
     transactions = [("same", 1)] if at is None else []
-    sys.exit(10 if lake.commit("touch", [new_file(lake)], transactions=transactions, at=at) else 11)
+    sys.exit(10 if lake.commit("audit_objects", [new_file(lake)], transactions=transactions, at=at) else 11)
 
 
 @pytest.mark.parametrize("at", [None, 1], ids=["one transaction", "one version"])
 def test_of_processes_that_race_for_a_commit_one_wins(tmp_path: Path, at: int | None) -> None:
     lake = Lake(tmp_path)
-    lake.commit("touch", [new_file(lake)])
+    lake.commit("audit_objects", [new_file(lake)])
     processes = [FORKS.Process(target=_commit, args=(tmp_path, i, at)) for i in range(6)]
     for p in processes:
         p.start()
     for p in processes:
         p.join(60)
     assert sorted(p.exitcode or 0 for p in processes) == [10] + [11] * 5
-    assert len(lake.committed_paths("touch")) == 2
+    assert len(lake.committed_paths("audit_objects")) == 2
 
 
 def test_files_are_named_by_their_content_and_their_columns(tmp_path: Path) -> None:
@@ -131,3 +135,39 @@ def test_a_path_with_quotes_and_spaces_is_a_lake_too(tmp_path: Path) -> None:
     compact(Lake(lake))
     imported(lake, write(tmp_path / "more.log", day(40)))
     assert rows(lake, "select count(*) from audit") == [(40,)]
+
+
+def test_a_lake_whose_tables_have_their_earlier_names_is_read_added_to_and_compacted(tmp_path: Path) -> None:
+    lake, whole = tmp_path / "lake", tmp_path / "whole"
+    log = Path(__file__).parent / "logs" / "data" / "httplog.log"
+    old = [write(tmp_path / "old.log", day(80)), log]
+    new = [
+        write(tmp_path / "new.log", day(40, first=80)),
+        write(tmp_path / "http.log", log.read_bytes().replace(b"I0102", b"I0103")),
+    ]
+    imported(lake, *old)
+    imported(whole, *old)
+    earlier = {name: table.FORMERLY for name, table in TABLES.items() if table.FORMERLY}
+    assert earlier == {"audit_objects": "touch", "httplog": "http"}
+    for now, before in earlier.items():
+        (lake / now).rename(lake / before)
+    assert_same(tables(lake), tables(whole))
+    imported(lake, *new)
+    imported(whole, *new)
+    assert_same(tables(lake), tables(whole))
+    imported(lake, *old, *new)
+    compact(Lake(lake))
+    assert verify(Lake(lake)).is_empty()
+    assert_same(tables(lake), tables(whole))
+    assert not any((lake / now).exists() for now in earlier)
+    for now, before in earlier.items():  # and SQL may use either name
+        assert (
+            sql(str(lake), f"select count(*) as n from {before}").rows() == rows(whole, f"select count(*) from {now}") != [(0,)]
+        )
+
+
+def test_a_lake_that_two_versions_wrote_to_under_two_names_is_not_answered_from_half(tmp_path: Path) -> None:
+    imported(tmp_path / "a", write(tmp_path / "a.log", day(80)))
+    shutil.copytree(tmp_path / "a" / "audit_objects", tmp_path / "a" / "touch")
+    with pytest.raises(LakeError, match="an older auditlens wrote to this lake after a newer one"):
+        rows(tmp_path / "a", "select count(*) from audit")

@@ -27,7 +27,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from audit select count(*) as n",
         "with x as (select * from audit) select count(*) as n from x",
         "select count(*) as n from (select unnest(user_groups) from audit) union all select 1 order by n desc limit 1",
-        "select count(*) as n from audit as a join touch as t using (audit_id)",
+        "select count(*) as n from audit as a join audit_objects as t using (audit_id)",
         "select count(*) as n from range(40)",
         "values (40)",
         "describe audit",

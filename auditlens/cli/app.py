@@ -82,7 +82,7 @@ def sql(
     statement: Annotated[
         str,
         typer.Argument(
-            help="One SELECT over the tables (docs/tables.md: audit, touch, klog, http, trace, kubectl, rejects, imports); - reads it from stdin."
+            help="One SELECT over the tables (docs/tables.md: audit, audit_objects, klog, httplog, trace, kubectl, rejects, imports); - reads it from stdin."
         ),
     ],
     lake: LakePath = LAKE,

@@ -190,7 +190,7 @@ def _jumps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
             select distinct cluster, object_uid as uid, try_cast(object_resource_version as bigint) as rv
             from audit where object_uid is not null and object_resource_version is not null and code < 300
             union
-            select cluster, uid, try_cast(resource_version as bigint) from touch
+            select cluster, uid, try_cast(resource_version as bigint) from audit_objects
             where via = 'item' and uid is not null and resource_version is not null and verb = 'list'
         ),
         firsts as (select cluster, uid, min(rv) as rv from versions group by cluster, uid)

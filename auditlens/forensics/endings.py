@@ -173,7 +173,7 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
     found = load(
         tracer.con,
         """
-        select t.* from touch as t join audit as a
+        select t.* from audit_objects as t join audit as a
             on a.import_id = t.import_id and a.source = t.source and a.line = t.line and coalesce(a.item, 0) = coalesce(t.item, 0)
         where t.resource = 'pods' and t.subresource = 'status' and t.verb = 'patch' and t.via = 'ref' and t.code < 300
             and t.time between $time::timestamptz - interval 10 second and $time::timestamptz + interval 10 second

@@ -1,7 +1,7 @@
 """What the log holds about an object, event by event, in an order that does not depend on files.
 
-An `Event` is one row of `touch` joined with its row of `audit`: one object, one request. Reads of whole bodies are bounded by what
-`touch` selects; nothing scans bodies it does not return.
+An `Event` is one row of `audit_objects` joined with its row of `audit`: one object, one request. Reads of whole bodies are bounded by what
+`audit_objects` selects; nothing scans bodies it does not return.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ _KINDS = 20  # names of kinds and namespaces that do, for the files' statistics
 
 
 def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]) -> list[Event]:
-    """Events of the rows of `touch` that a SELECT yields (its columns: all of touch; via ref, body or item), in their order.
+    """Events of the rows of `audit_objects` that a SELECT yields (its columns: all of that table; via ref, body or item), in their order.
 
     Of a request that is seen at several stages the last one counts.
     """

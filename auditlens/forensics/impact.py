@@ -51,7 +51,9 @@ def impact(lake: Lake | str, audit_id: str, *, horizon: dt.timedelta = HORIZON) 
 
 def _impact(con: duckdb.DuckDBPyConnection, audit_id: str, horizon: dt.timedelta) -> Impact:
     tracer = Tracer(con)
-    own = load(con, "select t.* from touch as t where t.audit_id = $id and t.via in ('ref', 'body', 'item')", {"id": audit_id})
+    own = load(
+        con, "select t.* from audit_objects as t where t.audit_id = $id and t.via in ('ref', 'body', 'item')", {"id": audit_id}
+    )
     if not own:
         if con.execute("select 1 from audit where audit_id = ? limit 1", [audit_id]).fetchall():
             return Impact(limits=["the request touched no object"])
@@ -134,7 +136,7 @@ def _candidates(tracer: Tracer, first: Event, scope: str | None, horizon: dt.tim
     events = load(
         tracer.con,
         f"""
-        select t.* from touch as t join audit as a
+        select t.* from audit_objects as t join audit as a
             on a.import_id = t.import_id and a.source = t.source and a.line = t.line and coalesce(a.item, 0) = coalesce(t.item, 0)
         where t.via in ('ref', 'body', 'item') and t.verb in ({writes}) and t.code < 300 and not coalesce(t.dry_run, false)
             and t.cluster = $cluster and t.time >= $low::timestamptz and t.time <= $high::timestamptz

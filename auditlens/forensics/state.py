@@ -202,7 +202,7 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
                 try_cast(resource_version as bigint) as rv,
                 code < 300 and response_kind is not null and response_kind not in ({words["not_objects"]})
                     and (subresource is null or subresource in ({words["whole"]})) and verb <> 'deletecollection' as whole
-            from touch as t
+            from audit_objects as t
             where via in ('ref', 'body', 'item') and name is not null and not coalesce(dry_run, false) and verb <> 'watch'
                 and (code < 300 or code in (404, 499, 500, 504)) and ({_BY_THEN}) and {where}
                 and ({"true" if wanted.resources else f"resource <> '{EVENTS}'"})

@@ -26,7 +26,7 @@ def lives_of(con: duckdb.DuckDBPyConnection, wanted: Target, *, until: dt.dateti
     where, params = wanted.where()
     events = load(
         con,
-        f"select t.* from touch as t where t.via in ('ref', 'body', 'item') and t.verb <> 'watch' and t.name is not null "
+        f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.verb <> 'watch' and t.name is not null "
         f"and ($until::timestamptz is null or t.time <= $until::timestamptz) and {where}",
         {**params, "until": until},
     ) + lost(con, where, params, until)
@@ -70,7 +70,7 @@ def _address(key: tuple[Any, ...]) -> tuple[Any, ...]:
 def _one(con: duckdb.DuckDBPyConnection, wanted: Target) -> str | None:
     """Of several guesses at a custom kind's plural, the one the log has."""
     for resource in wanted.resources:
-        if con.execute("select 1 from touch where resource = ? limit 1", [resource]).fetchall():
+        if con.execute("select 1 from audit_objects where resource = ? limit 1", [resource]).fetchall():
             return resource
     return None
 

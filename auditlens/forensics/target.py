@@ -28,7 +28,7 @@ class Target:
     names: tuple[str, ...] | None = None
 
     def where(self, t: str = "t") -> tuple[str, dict[str, Any]]:
-        """A condition on `touch`, and its parameters."""
+        """A condition on `audit_objects`, and its parameters."""
         parts, params = ["true"], {}
         if self.resources:
             parts.append(f"{t}.resource in ({', '.join(_quoted(r) for r in self.resources)})")
@@ -90,7 +90,7 @@ def _custom(
 
 def _served(con: duckdb.DuckDBPyConnection, resources: tuple[str, ...], group: str) -> str | None:
     """The newest group of a kind; any group where the log has the kind under another one only (a CRD, an old server)."""
-    of = f"select 1 from touch where resource in ({', '.join(_quoted(r) for r in resources)})"
+    of = f"select 1 from audit_objects where resource in ({', '.join(_quoted(r) for r in resources)})"
     if con.execute(f"{of} and api_group = {_quoted(group)} limit 1").fetchall():
         return group
     return None if con.execute(f"{of} limit 1").fetchall() else group

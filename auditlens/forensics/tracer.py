@@ -89,7 +89,7 @@ class Tracer:
             where, params = wanted.where()
             keep = "true" if "certificatesigningrequests" in wanted.resources else "coalesce(t.subresource, '') <> 'status'"
             writes = ", ".join(f"'{v}'" for v in WRITES)
-            base = f"select t.* from touch as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
+            base = f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
             events = load(
                 self.con,
                 f"{base} and t.verb in ({writes}) and {keep} and coalesce(t.code, 0) not between 300 and 499 "
@@ -123,7 +123,7 @@ class Tracer:
             self._siblings[owner.uid] = load(
                 self.con,
                 """
-                select t.* from touch as o join touch as t
+                select t.* from audit_objects as o join audit_objects as t
                     on o.audit_id = t.audit_id and o.source = t.source and o.line = t.line and coalesce(o.item, 0) = coalesce(t.item, 0)
                 where o.via = 'owner' and o.uid = $uid and o.resource = $resource and o.name = $name and o.code < 300
                     and t.via in ('ref', 'body') and t.verb in ('create', 'delete') and t.code < 300

@@ -59,7 +59,7 @@ def lists(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | No
         for address, namespace, name in con.execute(
             """
             select concat_ws('\n', l.import_id, l.source, l.line, l.item), t.namespace, t.name
-            from complete_lists as l join touch as t
+            from complete_lists as l join audit_objects as t
                 on t.import_id = l.import_id and t.source = l.source and t.line = l.line and coalesce(t.item, 0) = l.item
             where t.via = 'item' and t.verb = 'list'
             """

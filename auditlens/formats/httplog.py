@@ -1,4 +1,4 @@
-"""The apiserver's line per request, in each of the forms it had since 1.6, as one row of `http`.
+"""The apiserver's line per request, in each of the forms it had since 1.6, as one row of `httplog`.
 
 apiserver pkg/server/httplog/httplog.go; wrap.go and glog before 1.12.
 """
@@ -47,7 +47,7 @@ def is_http(entry: Entry) -> bool:
 
 
 def http_row(entry: Entry) -> dict[str, Any] | None:
-    """The columns of `http` that the line fills, None when it is no request's line.
+    """The columns of `httplog` that the line fills, None when it is no request's line.
 
     `code` is null for a hijacked connection and 0 when the handler wrote nothing.
     """

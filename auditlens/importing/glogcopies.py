@@ -37,7 +37,7 @@ def find_copies(
         [(s.import_id, f"{m['set']}\0{m['pid']}", _ORDER.index(m["severity"])) for s, m in chosen],
     )
     for file in writer.of(Klog):
-        path = staging.root / Klog.NAME / file.path
+        path = staging.directory(Klog.NAME) / file.path
         # the n-th of equal entries in one file is a copy of the n-th in another
         select = f"""
             select import_id, source, line, item, kept_import_id from (
@@ -55,7 +55,7 @@ def find_copies(
         new = staging.write(writer.con, Repeats, f"select {columns} from ({select})", prefix=batch_id, partition=file.partition)
         if new:
             files.append(new)
-            path = staging.root / Repeats.NAME / new.path
+            path = staging.directory(Repeats.NAME) / new.path
             for import_id, count in writer.con.execute(
                 f"select import_id, count(*) from read_parquet({quoted(path)}) group by 1"
             ).fetchall():

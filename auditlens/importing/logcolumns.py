@@ -1,4 +1,4 @@
-"""What was read in bulk, as the columns of `klog` and `http`."""
+"""What was read in bulk, as the columns of `klog` and `httplog`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from auditlens.formats.durations import duration_ms
 from auditlens.importing.logrows import AUDIT_ID_KEYS, client_of
 from auditlens.tables import TABLES
 
-__all__ = ["EXACT", "filled", "http", "kinds", "named", "pairs", "schema"]
+__all__ = ["EXACT", "filled", "httplog", "kinds", "named", "pairs", "schema"]
 
 _TIMES = {"latency": "latency_ms", "apf_additionalLatency": "apf_additional_latency_ms", "apf_execution_time": "apf_execution_ms",
           "apf_init_latency": "apf_init_latency_ms", "watchlist_init_latency": "watchlist_init_latency_ms"}  # fmt: skip
@@ -123,15 +123,15 @@ def _heads(texts: Iterable[str]) -> dict[int, Any]:
 
 
 _HEADS = _heads(openings())
-# What has a table of its own besides `http`, and old httplog lines, is left to the exact path.
+# What has a table of its own besides `httplog`, and old httplog lines, is left to the exact path.
 EXACT = _heads((
     "Trace[", 'Trace "', 'verb="', "Request ", "Response", "curl -", "HTTP Sta", "HTTP Tra", "    ", '"Request', '"Respons',
     '"HTTP Tr', *(f"{m} http" for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")),
 ))  # fmt: skip
 
 
-def http(read: bulk.Bulk, rows: Any) -> dict[str, Any]:
-    """The columns of `http` from its lines' fields; `rows` are their rows."""
+def httplog(read: bulk.Bulk, rows: Any) -> dict[str, Any]:
+    """The columns of `httplog` from its lines' fields; `rows` are their rows."""
     key = {k: i for i, k in enumerate(read.keys)}
     place = np.full(len(read.numbers), -1)
     place[rows] = np.arange(len(rows))

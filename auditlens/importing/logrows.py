@@ -57,7 +57,7 @@ def clean(text: str, redactor: Redactor) -> str:
 
 
 class RowMaker:
-    """Entries of one source, in order, as rows of `klog`, `http`, `trace` and `kubectl`."""
+    """Entries of one source, in order, as rows of `klog`, `httplog`, `trace` and `kubectl`."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -90,7 +90,7 @@ class RowMaker:
             "fields": (list(kept.items()) if harmless else self._map(kept)) if kept else None, "kind": kind, "audit_id": audit_id, "bytes": size,
         }  # fmt: skip
         if http is not None:
-            yield "http", origin.shared | self._http(http)
+            yield "httplog", origin.shared | self._http(http)
         if kind == "trace":
             instance = origin.shared["instance"]
             traces = self._traces.setdefault(instance, Traces())

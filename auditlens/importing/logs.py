@@ -1,4 +1,4 @@
-"""Log entries become tables of `klog`, `http`, `trace` and `kubectl` rows: the common ones in bulk, the rest one by one."""
+"""Log entries become tables of `klog`, `httplog`, `trace` and `kubectl` rows: the common ones in bulk, the rest one by one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from auditlens.formats import bulk
 from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, clues, named_time
 from auditlens.formats.entry import moment_us, parse
-from auditlens.importing.logcolumns import EXACT, filled, http, kinds, named, pairs, schema
+from auditlens.importing.logcolumns import EXACT, filled, httplog, kinds, named, pairs, schema
 from auditlens.importing.logrows import SUSPECT, Origin, RowMaker
 from auditlens.records import Record
 from auditlens.redact import Redactor
 
 __all__ = ["LOG_TABLES", "Entries", "LogParser", "LogRows", "as_entries", "few"]
 
-LOG_TABLES = ("klog", "http", "trace", "kubectl")
+LOG_TABLES = ("klog", "httplog", "trace", "kubectl")
 
 _SMALL = 20_000  # rows
 _LOCAL = ("go", "capnslog")  # their times have no zone
@@ -153,7 +153,7 @@ class LogParser:
         return out
 
     def _bulk(self, read: bulk.Bulk, entries: Entries, moments: Any, sources: Any, out: LogRows) -> None:
-        """Rows of `klog` and `http` of the entries that were read together."""
+        """Rows of `klog` and `httplog` of the entries that were read together."""
         n = read.numbers
         if not len(n):
             return
@@ -180,7 +180,7 @@ class LogParser:
         if len(rows):
             index = pa.array(rows)
             own = {k: (v.take(index) if isinstance(v, pa.Array) else None if v is None else v[rows]) for k, v in shared.items()}
-            out.add("http", filled("http", len(rows), own | http(read, rows)))
+            out.add("httplog", filled("httplog", len(rows), own | httplog(read, rows)))
 
     def _made(self, rows: Mapping[str, list[dict[str, Any]]], out: LogRows) -> None:
         for name, found in rows.items():

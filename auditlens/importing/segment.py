@@ -162,7 +162,7 @@ class _Aside:
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
-        self.root, self.new, self.copy = staging.root, staging.new, staging.copy
+        self.directory, self.new, self.copy = staging.directory, staging.new, staging.copy
 
     def place(self, path: Any, *args: Any, **more: Any) -> None:
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from auditlens import redact
 from auditlens.records import Event, Record, Reject
-from auditlens.tables import Audit, Touch
+from auditlens.tables import Audit, AuditObjects
 
 if TYPE_CHECKING:
     import duckdb
@@ -218,13 +218,13 @@ def audit_select(careful: bool = False) -> str:
 
 
 @cache
-def touch_select() -> str:
-    """The stored rows of `touch`, from a view `written` of the audit rows of one file: list items and owners.
+def objects_select() -> str:
+    """The stored rows of `audit_objects`, from a view `written` of the audit rows of one file: list items and owners.
 
     RequestReceived touches nothing yet. An owner is touched by what creates or deletes its dependants.
     """
     items = [{"metadata": _META}]
-    columns = ", ".join(f"{c.name}::{c.type} as {c.name}" for c in Touch.stored())
+    columns = ", ".join(f"{c.name}::{c.type} as {c.name}" for c in AuditObjects.stored())
     return f"""
         with seen as (
             select *, stage_time as time from written

@@ -19,7 +19,7 @@ from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
 from auditlens.lake.files import quoted
 from auditlens.redact import Redactor
-from auditlens.tables import TABLES, Audit, Rejects, Table, Touch
+from auditlens.tables import TABLES, Audit, AuditObjects, Rejects, Table
 
 # Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
 _FLUSH = 48 << 20
@@ -58,7 +58,7 @@ class Writer:
         lines, unread = transform.load(batch, numbers, read_event, self._redactor)
         written = self._write_events(lines)
         if written + len(unread) < total:  # optimism was wrong: some lines must be read exactly after all
-            paths = [str(self._staging.root / Audit.NAME / f.path) for f in self.files[before:] if f.table == Audit.NAME]
+            paths = [str(self._staging.directory(Audit.NAME) / f.path) for f in self.files[before:] if f.table == Audit.NAME]
             numbers = transform.missing(self.con, lines, paths)
             lines, more = transform.load(batch, numbers, read_event, self._redactor, only=True)
             written += self._write_events(lines)
@@ -69,7 +69,7 @@ class Writer:
             self.write_rows(Rejects, list(transform.reject_rows(rejects, batch.sources, self._redactor)))
 
     def _write_events(self, lines: pa.Table) -> int:
-        """Write the rows of `audit` and `touch` of what can be read fast or was read exactly; returns the number of events."""
+        """Write the rows of `audit` and `audit_objects` of what can be read fast or was read exactly; returns the number of events."""
         written = 0
         clusters = pc.unique(lines["cluster"])
         for cluster in clusters.to_pylist():
@@ -130,8 +130,8 @@ class Writer:
     def _place(self, path: Path, partition: Mapping[str, str | None]) -> None:
         self.con.execute(f"create or replace temp view written as from read_parquet({quoted(path)})")
         touched = self._staging.new()
-        self._staging.copy(self.con, transform.touch_select(), touched)
-        for table, file in ((Touch, touched), (Audit, path)):
+        self._staging.copy(self.con, transform.objects_select(), touched)
+        for table, file in ((AuditObjects, touched), (Audit, path)):
             new = self._staging.place(file, table, prefix=self._batch_id, partition=partition)
             self.files += [new] if new else []
 
@@ -149,9 +149,9 @@ class Writer:
 
     def counts(self, table: type[Table]) -> dict[str, tuple[int, int | None, int | None]]:
         """Per import id: rows of a table, and their first and last time in microseconds since the epoch."""
-        names = [str(self._staging.root / table.NAME / f.path) for f in self.of(table)]
+        names = [str(self._staging.directory(table.NAME) / f.path) for f in self.of(table)]
         parts = [f"select import_id, {table.TIME} as time from read_parquet($files)"] if names else []
-        events = [str(self._staging.root / Audit.NAME / f.path) for f in self.of(Audit)]
+        events = [str(self._staging.directory(Audit.NAME) / f.path) for f in self.of(Audit)]
         if table.OWN and events:
             self.con.execute("create or replace temp view audit as select null as cluster, null as date, * from read_parquet("
                              + "[" + ", ".join(quoted(Path(e)) for e in events) + "])")  # fmt: skip

@@ -138,10 +138,10 @@ def _older(path: Path, limit: float) -> bool:
 def _extra(lake: Lake) -> Iterator[tuple[Path, str]]:
     """Files in the tables' directories that the Delta logs do not name now."""
     for name in TABLES:
-        on_disk = list((lake.path / name).rglob("*.parquet"))  # listed before the log is read: a later commit is no extra
+        on_disk = list(lake.directory(name).rglob("*.parquet"))  # listed before the log is read: a later commit is no extra
         known = lake.committed_paths(name)
         for path in on_disk:
-            if "_delta_log" not in path.parts and path.relative_to(lake.path / name).as_posix() not in known:
+            if "_delta_log" not in path.parts and path.relative_to(lake.directory(name)).as_posix() not in known:
                 yield path, name
 
 
@@ -193,7 +193,9 @@ def verify(lake: Lake) -> pl.DataFrame:
         detail = (
             "no commit names it: an import was killed, or a rewrite is not cleaned up yet; `lake compact` removes it after a day"
         )
-        rows.append({"problem": "extra", "table": name, "file": path.relative_to(lake.path / name).as_posix(), "detail": detail})
+        rows.append(
+            {"problem": "extra", "table": name, "file": path.relative_to(lake.directory(name)).as_posix(), "detail": detail}
+        )
     return pl.DataFrame(rows, schema={"problem": pl.String, "table": pl.String, "file": pl.String, "detail": pl.String})
 
 

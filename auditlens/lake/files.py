@@ -54,8 +54,8 @@ class Staging:
     readers go by the Delta log and never see them, `lake verify` names them and `lake compact` removes them.
     """
 
-    def __init__(self, root: Path, committed: Callable[[str], set[str]]) -> None:
-        self.root = root
+    def __init__(self, root: Path, directory: Callable[[str], Path], committed: Callable[[str], set[str]]) -> None:
+        self.directory = directory  # of a table
         self.attempt = uuid.uuid4().hex[:8]  # two attempts at one import never share a file name
         self.dir = root / STAGING / self.attempt
         self._committed = committed
@@ -71,7 +71,7 @@ class Staging:
             committed = self._committed(table)
             for f in self._placed:
                 if f.table == table and f.path not in committed:
-                    (self.root / table / f.path).unlink(missing_ok=True)
+                    (self.directory(table) / f.path).unlink(missing_ok=True)
 
     def new(self) -> Path:
         """A path to write one Parquet file to."""
@@ -106,7 +106,7 @@ class Staging:
             "".join(f"{k}={_partition_value(v)}/" for k, v in partition.items())
             + f"{prefix}-{self.attempt}-{table.fingerprint()}-{digest}.parquet"
         )
-        target = self.root / table.NAME / relative
+        target = self.directory(table.NAME) / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as f:
             os.fsync(f.fileno())

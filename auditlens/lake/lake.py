@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
+_LOG = "_delta_log"
 _ATTEMPTS = 40  # a commit loses a race only to another commit; 40 lost in a row means something is wrong
 _STEADY = 3  # a snapshot during which nothing was committed is of one moment; under steady commits one that is safe will do
 
@@ -35,11 +36,27 @@ class Lake:
 
     def exists(self) -> bool:
         """Whether anything was ever committed here."""
-        return (self.path / Imports.NAME / "_delta_log").is_dir()
+        return (self.path / Imports.NAME / _LOG).is_dir()
+
+    def directory(self, table: str) -> Path:
+        """Where a table lies: in a lake that an older version began, under the table's former name.
+
+        Raises:
+            LakeError: there are both, so each version wrote some of the rows.
+        """
+        here, former = self.path / table, TABLES[table].FORMERLY
+        if not former or not (self.path / former / _LOG).is_dir():
+            return here
+        if (here / _LOG).is_dir():
+            raise LakeError(
+                f"{self.path}: an older auditlens wrote to this lake after a newer one ({former} and {table} are one table); "
+                "import the logs into a new lake with one version"
+            )
+        return self.path / former
 
     def staging(self) -> Staging:
         """A place for files that are not committed yet."""
-        return Staging(self.path, self.committed_paths)
+        return Staging(self.path, self.directory, self.committed_paths)
 
     def committed_paths(self, table: str) -> set[str]:
         """Paths the Delta log of a table names now."""
@@ -55,9 +72,10 @@ class Lake:
         if handle is None:
             return []
         dead: list[str] = handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
-        found = [path for path in dead if (self.path / table / path).exists()]
+        directory = self.directory(table)
+        found = [path for path in dead if (directory / path).exists()]
         for path in found:
-            (self.path / table / path).unlink(missing_ok=True)
+            (directory / path).unlink(missing_ok=True)
         return found
 
     def _open(self, table: str) -> DeltaTable | None:
@@ -65,8 +83,8 @@ class Lake:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        directory = self.path / table
-        if not (directory / "_delta_log").is_dir():
+        directory = self.directory(table)
+        if not (directory / _LOG).is_dir():
             return None
         try:
             return DeltaTable(str(directory))
@@ -122,16 +140,16 @@ class Lake:
             except (CommitFailedError, TableNotFoundError):
                 time.sleep(min(0.01 * 2**attempt, 0.5))
             except (DeltaError, OSError) as e:
-                raise LakeError(f"{self.path / table}: commit failed: {e}") from e
-        raise LakeError(f"{self.path / table}: gave up after {_ATTEMPTS} lost races; is another writer stuck?")
+                raise LakeError(f"{self.directory(table)}: commit failed: {e}") from e
+        raise LakeError(f"{self.directory(table)}: gave up after {_ATTEMPTS} lost races; is another writer stuck?")
 
     def _create(self, table: str) -> DeltaTable:
         from deltalake import DeltaTable
 
-        kind = TABLES[table]
-        (self.path / table).mkdir(parents=True, exist_ok=True)
+        kind, directory = TABLES[table], self.directory(table)
+        directory.mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
-            str(self.path / table),
+            str(directory),
             schema=kind.arrow_schema(),
             mode="ignore",
             partition_by=list(kind.PARTITIONED_BY),
@@ -171,22 +189,20 @@ class Lake:
 
     def version(self) -> tuple[int, ...]:
         """Changes whenever an answer may; cheap enough to ask before each question."""
-        return tuple(
-            max((int(p.stem) for p in (self.path / name / "_delta_log").glob("[0-9]*.json")), default=-1) for name in TABLES
-        )
+        return tuple(max((int(p.stem) for p in (self.directory(name) / _LOG).glob("[0-9]*.json")), default=-1) for name in TABLES)
 
     def _files(self, table: str, handle: DeltaTable | None) -> list[DataFile]:
         if handle is None:
             return []
         actions: dict[str, list[Any]] = _columns(handle)
-        column = TABLES[table].TIME
+        column, directory = TABLES[table].TIME, self.directory(table)
         out = []
         for i, path in enumerate(actions["path"]):
             out.append(
                 DataFile(
                     table=table,
                     path=path,
-                    file=self.path / table / path,
+                    file=directory / path,
                     size=actions["size_bytes"][i],
                     rows=actions["num_records"][i],
                     cluster=_at(actions, "partition.cluster", i),

@@ -22,7 +22,7 @@ with refused as (
     where code = 401 and stage in ('ResponseStarted', 'ResponseComplete')
     union all
     select h.cluster, h.time, http_verb(h.verb), h.uri, h.source_ip, h.client, h.audit_id, 'http', h.source, h.line, h.item
-    from http h
+    from httplog h
     where h.code = 401 and not exists (select 1 from audit a where a.audit_id = h.audit_id and a.code = 401)
 ),
 reasons as (

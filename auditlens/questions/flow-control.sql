@@ -18,7 +18,7 @@ with served as (
         code = 429 and apf_execution_ms is null and not regexp_matches(uri, '/eviction([?]|$)') as refused,
         -- what the request spent before and after its execution; of that the queue is the part that grows
         latency_ms - case when refused then 0 else apf_execution_ms end as wait_ms
-    from http
+    from httplog
     where apf_pl is not null
         and ($cluster is null or cluster = $cluster)
         and ($since is null or time >= $since)

@@ -67,7 +67,7 @@ listed as (
     select e.* replace (t.namespace as namespace, t.name as name, t.resource_version as object_resource_version),
         'item' as via, t.uid as object
     from events as e
-    join touch as t
+    join audit_objects as t
         on e.import_id = t.import_id and e.source = t.source and e.line = t.line
         and coalesce(e.item, 0) = coalesce(t.item, 0) and e.audit_id = t.audit_id
     where e.stage <> 'RequestReceived'

@@ -31,7 +31,7 @@ select
     max_by(source, time) as source,
     max_by(line, time) as line,
     cluster
-from http
+from httplog
 where (code >= 400 or code = 0)
     and ($code is null or code = $code)
     and ($resource is null or uri_resource(uri) = $resource)

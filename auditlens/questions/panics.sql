@@ -28,7 +28,7 @@ with found as (
     union all
     -- httplog appends the handler's stack to every 5xx: only one with a panic's frame in it is one
     select time, 'http', 'HTTP ' || code || ' while a panic unwound', verb, uri, audit_id, status_stack, null, instance, source, line, item, cluster
-    from http
+    from httplog
     where regexp_matches(status_stack, '(^|\n)(panic[(]|runtime[.]gopanic[(])')
     union all
     select stage_time, 'audit', coalesce(status_message, 'panic'), verb, request_uri, audit_id, null, null, instance, source, line, item, cluster

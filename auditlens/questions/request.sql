@@ -26,7 +26,7 @@ with sides as (
         concat_ws(' ', uri, 'from ' || source_ip, client, 'level ' || apf_pl, 'schema ' || apf_fs,
             'executed ' || apf_execution_ms || ' ms', added_info),
         instance, source, line, item, 80, 0
-    from http
+    from httplog
     where (audit_id = $audit_id or audit_id = left($audit_id, 64)) and ($cluster is null or cluster = $cluster)
     union all
     select

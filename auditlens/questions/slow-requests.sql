@@ -31,7 +31,7 @@ with told as (
         and ($cluster is null or cluster = $cluster)
     union all
     select 'http', time, http_verb(verb), uri, uri_resource(uri) || coalesce('/' || uri_subresource(uri), ''), client, latency_ms, audit_id, source, line
-    from http
+    from httplog
     where not coalesce(hijacked, false) and not coalesce(long_running(verb, uri), false) and ($cluster is null or cluster = $cluster)
     union all
     select

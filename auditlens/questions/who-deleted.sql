@@ -76,7 +76,7 @@ found as materialized (
     -- what a collection deleted stands only in its answer
     select c.* replace (v.namespace as namespace, v.name as name, v.uid as uid)
     from collections as c
-    join touch as v
+    join audit_objects as v
         on v.import_id = c.import_id and v.source = c.source and v.line = c.line
         and coalesce(v.item, 0) = coalesce(c.item, 0) and v.audit_id = c.audit_id
     where v.via = 'item'
@@ -181,7 +181,7 @@ ends as (
     union all
     select r.cluster, 'uid:' || v.uid, v.uid, null, r.namespace, r.time, r.username, r.actor, r.audit_id
     from removals as r
-    join touch as v
+    join audit_objects as v
         on v.import_id = r.import_id and v.source = r.source and v.line = r.line
         and coalesce(v.item, 0) = coalesce(r.item, 0) and v.audit_id = r.audit_id
     where r.verb = 'deletecollection' and v.via = 'item' and v.verb = 'deletecollection' and v.uid is not null

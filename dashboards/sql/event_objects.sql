@@ -1,6 +1,6 @@
 /* What a request touched. */
 select via, api_group, resource, namespace, name, uid, resource_version
-from touch
+from audit_objects
 where audit_id = $audit_id
     and name is not null
     and time >= $since

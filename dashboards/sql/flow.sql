@@ -4,7 +4,7 @@ select
     approx_quantile(latency_ms, 0.95) filter (where answered) as p95_ms,
     approx_quantile(apf_execution_ms, 0.95) filter (where answered) as execution_p95_ms,
     approx_quantile(latency_ms - apf_execution_ms, 0.95) filter (where answered) as queue_p95_ms, avg(apf_iseats) as seats
-from (select *, verb not in ('WATCH', 'CONNECT') as answered from http)
+from (select *, verb not in ('WATCH', 'CONNECT') as answered from httplog)
 where apf_pl is not null
     and ($cluster is null or cluster = $cluster)
     and ($since is null or time >= $since)

@@ -8,7 +8,7 @@ select
     count(*) filter (where verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and code < 400 and dry_run is not true) as changes,
     min(time) as first_time,
     max(time) as last_time
-from touch
+from audit_objects
 where name is not null
     and resource is not null
     and via <> 'owner'

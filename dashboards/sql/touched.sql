@@ -6,7 +6,7 @@ select
     count(distinct uid) as uids,
     min(time) filter (where changes and verb = 'create' and subresource is null) as created,
     max(time) filter (where changes and verb in ('delete', 'deletecollection') and subresource is null) as deletion
-from (select *, verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and coalesce(code, 500) < 400 and dry_run is not true as changes from touch)
+from (select *, verb in ('create', 'update', 'patch', 'delete', 'deletecollection') and coalesce(code, 500) < 400 and dry_run is not true as changes from audit_objects)
 where resource = $resource
     and name = $name
     and namespace is not distinct from $namespace

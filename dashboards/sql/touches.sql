@@ -1,7 +1,7 @@
 /* The latest requests that touched one object, reads too. */
 with touching as (
     select *
-    from touch
+    from audit_objects
     where resource = $resource
         and name = $name
         and namespace is not distinct from $namespace

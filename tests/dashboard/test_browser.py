@@ -113,7 +113,7 @@ def test_object_shows_the_figures_of_the_api(tab: Tab, capture_lake: Path, most:
     tab.open(f"{changed}&reads=true")
     failed, uids = sql(
         capture_lake,
-        f"select count(*) filter (where code >= 400), count(distinct uid) from touch where resource = 'deployments' and name = '{most['name']}' "
+        f"select count(*) filter (where code >= 400), count(distinct uid) from audit_objects where resource = 'deployments' and name = '{most['name']}' "
         f"and namespace = '{most['namespace']}' and via <> 'owner'",
     ).row(0)
     assert (tab.metric("Failed"), tab.metric("Uids")) == (str(failed), str(uids))

@@ -81,7 +81,7 @@ def test_httplog_and_audit_agree(name: str, tmp_path: Path) -> None:
         with requests as (select distinct audit_id, request_uri, received_time from audit),
         found as (
             select h.audit_id, h.line, (select count(*) from requests r where r.audit_id = h.audit_id and r.request_uri = h.uri) as n
-            from http h where h.audit_id in (select audit_id from audit))
+            from httplog h where h.audit_id in (select audit_id from audit))
         select audit_id, n from found where n <> 1
         """,
     )
@@ -94,7 +94,7 @@ def test_httplog_and_audit_agree(name: str, tmp_path: Path) -> None:
             where stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401)
         )
         select h.audit_id, h.line, h.code, a.code, h.latency_ms, a.latency_ms, h.hijacked, a.stage
-        from http h join ended a on a.audit_id = h.audit_id and a.uri = h.uri and a.latency_ms is not null
+        from httplog h join ended a on a.audit_id = h.audit_id and a.uri = h.uri and a.latency_ms is not null
         """,
     )
     assert len(joined) > 500
@@ -157,5 +157,5 @@ def test_kubectl_captures(version: str, tmp_path: Path) -> None:
 def test_samples() -> None:
     found = read((SHARED / "samples" / "klog-mixed.txt").read_bytes())
     found.accounted()
-    assert (len(found.rows["klog"]), len(found.rows["http"]), found.events, found.rejects) == (16, 6, 1, [])
+    assert (len(found.rows["klog"]), len(found.rows["httplog"]), found.events, found.rejects) == (16, 6, 1, [])
     assert {row["trace_id"] for row in found.rows["trace"]} == {"1449222206", "395976000", "777"}

@@ -46,7 +46,7 @@ def test_audit_lines_and_log_lines_in_one_file(tmp_path: Path) -> None:
     )
     total = imported(lake, write(tmp_path / "stdout.log", mixed)).total()
     assert total["rows"] == {"audit": 40, "klog": 15}
-    assert total["derived"]["http"] == 15
+    assert total["derived"]["httplog"] == 15
     assert total["rejects"] == 0
 
 
@@ -64,7 +64,7 @@ def test_wrapped_entries_keep_what_the_wrapper_knew(tmp_path: Path) -> None:
     cri = b"".join(b"2024-01-02T10:00:1%d.000000000Z stderr F %b\n" % (n, line) for n, line in enumerate(lines))
     imported(lake, write(tmp_path / "0.log", cri))
     assert rows(lake, "select time_source, count(*) from klog group by 1") == [("wrapper", 2)]
-    assert rows(lake, "select count(*) from http") == [(2,)]
+    assert rows(lake, "select count(*) from httplog") == [(2,)]
 
 
 def test_nothing_secret_reaches_the_lake(tmp_path: Path) -> None:
@@ -92,7 +92,9 @@ def test_nothing_secret_reaches_the_lake(tmp_path: Path) -> None:
     )
     files = [write(tmp_path / f"{p.stem}.log", p.read_bytes()) for p in DATA.glob("kubectl-*.log")]
     imported(lake, write(tmp_path / "extra.log", extra), *files)
-    everything = repr([rows(lake, f"select t::varchar from {t} as t") for t in ("klog", "http", "trace", "kubectl", "rejects")])
+    everything = repr(
+        [rows(lake, f"select t::varchar from {t} as t") for t in ("klog", "httplog", "trace", "kubectl", "rejects")]
+    )
     for secret in ("hunter2", "aHVudGVy", "sekrit", "eyJhbGci", "RSUzI1"):
         assert secret not in everything, secret
     kept = rows(lake, "select response_body from kubectl where audit_id = '3f0a'")[0][0]

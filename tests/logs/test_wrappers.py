@@ -84,7 +84,7 @@ def test_the_entries_are_the_same(name: str) -> None:
     assert [f"{r['time']:%Y-%m-%dT%H:%M:%S.%f}" for r in found.rows["klog"]] == [
         f"2024-05-01T10:00:0{n}.{'123456' if n == 0 else '223456'}" for n in range(5)
     ]
-    assert [(r["code"], r["audit_id"]) for r in found.rows["http"]] == [(200, "q")]
+    assert [(r["code"], r["audit_id"]) for r in found.rows["httplog"]] == [(200, "q")]
     assert [(r["seq"], r["total_ms"], r["step_ms"], r["ended"]) for r in found.rows["trace"]] == [
         (0, 1000.0, 1000.0, True), (1, 1000.0, 999.0, True),
     ]  # fmt: skip

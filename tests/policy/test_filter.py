@@ -176,7 +176,7 @@ def test_an_import_through_a_policy_is_an_import_of_what_the_policy_leaves(tmp_p
     imported(before, reduced)
     (report,) = [imported(tmp_path / "lake", SAMPLES, keep=Filter(policy)).total()]
     assert (report["records"], report["dropped"]) == (applied.records, applied.dropped)
-    assert_same(tables(tmp_path / "lake", without=EVIDENCE), tables(before, without=EVIDENCE), only=("audit", "touch"))
+    assert_same(tables(tmp_path / "lake", without=EVIDENCE), tables(before, without=EVIDENCE), only=("audit", "audit_objects"))
 
 
 def test_after_an_import_through_a_policy_the_whole_log_is_news(tmp_path: Path) -> None:
@@ -188,5 +188,5 @@ def test_after_an_import_through_a_policy_the_whole_log_is_news(tmp_path: Path) 
     assert (again["rows"]["audit"], again["dropped"]) == (0, first["dropped"])
     imported(lake, SAMPLES)
     imported(whole, SAMPLES)
-    assert_same(tables(lake, without=EVIDENCE), tables(whole, without=EVIDENCE), only=("audit", "touch"))
+    assert_same(tables(lake, without=EVIDENCE), tables(whole, without=EVIDENCE), only=("audit", "audit_objects"))
     assert rows(lake, "select count(distinct policy), count(*) filter (policy is null) > 0 from imports") == [(1, True)]
