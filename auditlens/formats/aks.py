@@ -5,13 +5,10 @@ Log Analytics rows of the same records have the columns log_s and pod_s.
 
 from __future__ import annotations
 
-import re
-
+from . import names
 from .line import Fields, Line, Sample, members, string, text_of
 
 __all__ = ["SAMPLES", "open"]
-
-_CLUSTER = re.compile(r"/managedclusters/([^/]+)", re.IGNORECASE)
 
 
 def open(fields: Fields, line: Line) -> list[Line] | None:
@@ -25,14 +22,15 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
         inside = properties
     else:
         return None
-    resource = next((string(fields[name]) for name in ("resourceId", "_ResourceId", "ResourceId") if name in fields), None)
-    cluster = _CLUSTER.search(resource or "")
     pod = string(inside.get("pod"))
+    text = text_of(inside["log"])
+    if not text:
+        return [line.hollow("AKS record whose log is empty or no text")]
     found = line.inner(
-        text_of(inside["log"]) or b"",
+        text,
         time=next((string(fields[name]) for name in ("time", "TimeGenerated") if name in fields), None),
         instance=pod,
-        cluster=cluster[1] if cluster else None,
+        cluster=names.cluster_of(fields),
         stream=f"{pod}/{string(inside.get('stream'))}",
     )
     return [found]

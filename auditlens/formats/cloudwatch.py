@@ -7,13 +7,18 @@ is cut at 256 KB.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+import msgspec
+
+from . import names
 from .line import Fields, Line, Sample, array, members, rfc3339_of_ms, string, text_of, value_of
 
-__all__ = ["SAMPLES", "open"]
+__all__ = ["SAMPLES", "cells", "open"]
 
-_CLUSTER = re.compile(r"/aws/eks/([^/]+)/")
-_PAGE = {"logStreamName", "ingestionTime", "eventId"}
+_PAGE = {"logStreamName", "ingestionTime", "eventId", "logGroupName"}
+_CELL = {"field", "value"}
+_NO_ROW = "Logs Insights row that is no list of fields and values"
 
 
 def open(fields: Fields, line: Line) -> list[Line] | None:
@@ -21,13 +26,26 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
     if "logEvents" in fields and ("logGroup" in fields or "messageType" in fields):
         return _subscription(fields, line)
     if "message" in fields and not _PAGE.isdisjoint(fields):
-        return [_message(fields, line, string(fields.get("logStreamName")), None, listed=False)]
-    if "results" in fields and "statistics" in fields:
-        return [found for row in array(fields["results"]) or [] if (found := _insight(row, line)) is not None]
+        stream, group = string(fields.get("logStreamName")), string(fields.get("logGroupName"))
+        return [_message(fields, line, stream, names.of_group(group), listed=False)]
+    if "results" in fields and ("statistics" in fields or "queryLanguage" in fields):
+        rows = array(fields["results"]) or []
+        found = [cells(array(row) or [], line) or line.hollow(_NO_ROW, bytes(row), True) for row in rows]
+        return found or [line.hollow("Logs Insights answer without rows")]
     if "@message" in fields:
-        text = text_of(fields["@message"]) or b""
-        return [line.inner(text, time=_time(string(fields.get("@timestamp"))), instance=string(fields.get("@logStream")))]
+        return [_insight({name: text_of(raw) for name, raw in fields.items()}, line, listed=False)]
     return None
+
+
+def cells(row: list[msgspec.Raw], line: Line) -> Line | None:
+    """A row of get-query-results: a list of {"field": "@message", "value": "…"}; None for other lists."""
+    found: dict[str, bytes | None] = {}
+    for cell in map(members, row):
+        name = string(cell.get("field")) if cell and cell.keys() <= _CELL else None
+        if cell is None or name is None:
+            return None
+        found[name] = text_of(cell.get("value"))
+    return _insight(found, line, listed=True) if found else None
 
 
 def _subscription(fields: Fields, line: Line) -> list[Line] | None:
@@ -36,42 +54,43 @@ def _subscription(fields: Fields, line: Line) -> list[Line] | None:
     events = array(fields["logEvents"])
     if events is None:
         return None
-    stream, group = string(fields.get("logStream")), string(fields.get("logGroup")) or ""
-    cluster = _CLUSTER.search(group)
-    return [_message(members(event) or {}, line, stream, cluster[1] if cluster else None, listed=True) for event in events]
+    stream, cluster = string(fields.get("logStream")), names.of_group(string(fields.get("logGroup")))
+    found = [_message(members(event) or {}, line, stream, cluster, listed=True) for event in events]
+    return found or [line.hollow("CloudWatch record without events")]
 
 
 def _message(event: Fields, line: Line, stream: str | None, cluster: str | None, listed: bool) -> Line:
     text = text_of(event.get("message"))
+    if not text:
+        return line.hollow("CloudWatch event without a message", msgspec.json.encode(event), listed)
     return line.inner(
-        text or b"",
+        text,
         time=rfc3339_of_ms(value_of(event.get("timestamp"))),
         instance=stream,
         cluster=cluster,
         stream=stream or "cloudwatch",
         listed=listed,
-        reason=None if text else "CloudWatch event without a message",
     )
 
 
-def _insight(row: bytes | object, line: Line) -> Line | None:
-    """A row of get-query-results: a list of {"field": "@message", "value": "…"}."""
-    cells = {}
-    for cell in array(row) or []:  # type: ignore[arg-type]  # a Raw
-        pair = members(cell) or {}
-        cells[string(pair.get("field"))] = string(pair.get("value"))
-    message = cells.get("@message")
-    if message is None:
-        return line.inner(b"", listed=True, reason="Logs Insights row without @message")
-    stream, group = cells.get("@logStream"), _CLUSTER.search(cells.get("@log") or "")
+def _insight(row: Mapping[str, bytes | None], line: Line, listed: bool) -> Line:
+    """A row of Logs Insights; its console's JSON has the message as an object."""
+    message = row.get("@message")
+    if not message:
+        return line.hollow("Logs Insights row without @message", msgspec.json.encode(_texts(row)), listed)
+    told = _texts(row)
     return line.inner(
-        message.encode("utf-8", "replace"),
-        time=_time(cells.get("@timestamp")),
-        instance=stream,
-        cluster=group[1] if group else None,
-        stream=stream or "insights",
-        listed=True,
+        message,
+        time=_time(told.get("@timestamp")),
+        instance=told.get("@logStream"),
+        cluster=names.of_group(told.get("@log")),
+        stream=told.get("@logStream") or "insights",
+        listed=listed,
     )
+
+
+def _texts(row: Mapping[str, bytes | None]) -> dict[str, str]:
+    return {name: text.decode("utf-8", "replace") for name, text in row.items() if text is not None}
 
 
 def _time(text: str | None) -> str | None:
@@ -100,6 +119,12 @@ _WANTED = (
     {"auditID": "a1", "item": 2, "cut": True, "partial": True, "stage": None},
 )  # fmt: skip
 
+_ROWS = (
+    b'%%s[[{"field":"@message","value":"%s"},{"field":"@logStream","value":"s"},'
+    b'{"field":"@log","value":"1:/aws/eks/prod/cluster"},{"field":"@ptr","value":"C"}]]}' % _EVENT
+)
+_ROW = ({"auditID": "a1", "item": 1, "cluster": "prod", "instance": "s"},)
+
 SAMPLES = (
     Sample(_SUBSCRIPTION, _WANTED),
     Sample(_SUBSCRIPTION.replace(b'"logEvents":[', b'\n"logEvents":[\n'), _WANTED),
@@ -117,4 +142,10 @@ SAMPLES = (
         b'"statistics":{},"status":"Complete"}' % _EVENT,
         ({"auditID": "a1", "item": 1, "time": "2024-05-01T10:00:00.123Z"},),
     ),
+    Sample(_ROWS % b'{"results":', _ROW),
+    Sample((_ROWS % b'{"queryLanguage":"CWLI","results":').replace(b"]]}", b']],"statistics":{},"status":"Complete"}'), _ROW),
+    Sample((_ROWS % b"")[:-1], _ROW),  # --query results
+    Sample((_ROWS % b"")[:-1].replace(b"[{", b"\n [\n  {").replace(b"},{", b"},\n  {"), (_ROW[0] | {"line": 2},)),
+    Sample(b'[{"@message":%s,"@logStream":"s","@log":"1:/aws/eks/prod/cluster"}]' % _EVENT.replace(b"\\", b""), _ROW),
+    Sample(b'{"message":null,"eventId":"1"}\n', ({"reject": "without a message"},)),
 )

@@ -12,8 +12,8 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
     if "log" not in fields or "stream" not in fields:
         return None
     text = string(fields["log"])
-    if text is None:
-        return None
+    if not text:  # docker writes at least the line's newline
+        return None if text is None else [line.hollow("container log line whose log is empty")]
     found = line.inner(
         text.encode("utf-8", "replace"),
         time=string(fields.get("time")),

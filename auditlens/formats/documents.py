@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import jsonlog, klog, native, registry
-from .line import Line, mended, string
+from . import cloudwatch, jsonlog, klog, names, native, registry
+from .line import Line, members, mended, string
 from .salvage import remains
 from .splitter import Splitter, State
 
@@ -67,7 +67,12 @@ class Documents:
     def value(self, value: dict[str, msgspec.Raw] | list[msgspec.Raw], text: bytes, line: Line) -> None:
         """A whole document: an event, a log entry, or something that holds others."""
         if isinstance(value, list):
-            for element in value:
+            row = cloudwatch.cells(value, line)
+            if row is not None:
+                self.reader.route(row)
+            elif not value:
+                self.reader.reject(line, "an empty list", text)
+            for element in value if row is None else ():
                 self.item(bytes(element), line)
             return
         if native.is_event(value):
@@ -88,7 +93,10 @@ class Documents:
         """One element of a list document."""
         if text[:1] == b'"':
             content = string(text)
-            self.reader.route(line.inner((content or "").encode("utf-8", "replace"), listed=True))
+            if content:
+                self.reader.route(line.inner(content.encode("utf-8", "replace"), listed=True))
+            else:
+                self.reader.reject(line.inner(text, listed=True), "empty text in a list", text)
         elif text[:1] in (b"{", b"["):
             self.reader.route(line.inner(text, listed=True))
         else:
@@ -165,6 +173,11 @@ class Documents:
     def _take_items(self) -> None:
         splitter, first = self.splitter, self.first
         assert splitter is not None and first is not None
+        if splitter.ready and not splitter.items and splitter.head:
+            head = members(splitter.head.rstrip(b", \t\r\n") + b"}")
+            _, instance, cluster = names.facts(head or {})
+            first.instance, first.cluster = instance or first.instance, cluster or first.cluster
+        splitter.items += len(splitter.ready)
         for text, number, offset in splitter.ready:
             item = first.same(text, number, offset)
             if splitter.list_key == "logEvents":  # its events need what stands before them
@@ -179,6 +192,8 @@ class Documents:
         assert splitter is not None and first is not None
         self.splitter = self.first = None
         if splitter.list_key is not None:
+            if not splitter.items:
+                self.reader.reject(first, "an empty list", splitter.head)
             return
         self._document(b"".join(splitter.kept).strip(), first)
 

@@ -13,13 +13,16 @@ import msgspec
 
 from .line import Fields, Line, Sample, lookup, members, string, text_of, value_of
 
-__all__ = ["SAMPLES", "open"]
+__all__ = ["SAMPLES", "around", "audited", "open"]
+
+_PAYLOADS = ("protoPayload", "textPayload", "jsonPayload")
 
 # google/rpc/code.proto: the HTTP mapping beside each code
 _HTTP = {
     0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501,
     13: 500, 14: 503, 15: 500, 16: 401,
 }  # fmt: skip
+_TRUE = (True, "true")  # BigQuery's rows have texts
 _METHOD = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "deletecollection": "DELETE"}
 
 
@@ -27,29 +30,34 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
     """The event made of protoPayload, or what textPayload or jsonPayload hold; None for other objects."""
     if "logName" not in fields and "insertId" not in fields and "resource" not in fields:
         return None
-    payload, reason = members(fields.get("protoPayload")), None
-    if payload is not None:
-        service = string(payload.get("serviceName"))
-        method = string(payload.get("methodName")) or ""
-        if not method.startswith("io.k8s") and service != "k8s.io":
-            text, reason = bytes(fields["protoPayload"]), f"audit log of {service}, not of the Kubernetes API"
-        else:
-            text = msgspec.json.encode(_event(fields, payload, method))
-    elif "textPayload" in fields or "jsonPayload" in fields:
-        text = text_of(fields.get("textPayload", fields.get("jsonPayload"))) or b""
-    else:
+    there = [name for name in _PAYLOADS if name in fields]
+    if not there:
         return None
+    payload = members(fields.get("protoPayload"))
+    if payload is not None:
+        return [audited(fields, payload, line)]
+    for name in there:
+        if text := text_of(fields[name]):
+            return [line.inner(text, **around(fields))]
+    return [line.hollow(f"Cloud Logging entry whose {', '.join(there)} holds nothing")]
+
+
+def around(fields: Fields) -> dict[str, Any]:
+    """What an entry says beside its payload, as Line.inner() takes it."""
     labels = members(lookup(fields, "resource", "labels")) or {}
-    instance = next((string(labels[name]) for name in ("pod_name", "node_name") if name in labels), None)
-    found = line.inner(
-        text,
-        time=string(fields.get("timestamp")),
-        instance=instance,
-        cluster=string(labels.get("cluster_name")),
-        stream=f"{instance}",
-        reason=reason,
-    )
-    return [found]
+    places = (labels.get("pod_name"), labels.get("node_name"), lookup(fields, "labels", "compute.googleapis.com/resource_name"))
+    instance = next((text for raw in places if (text := string(raw))), None)
+    cluster = string(labels.get("cluster_name"))
+    return {"time": string(fields.get("timestamp")), "instance": instance, "cluster": cluster, "stream": f"{instance}"}
+
+
+def audited(fields: Fields, payload: Fields, line: Line) -> Line:
+    """The audit event in a line of its own, a reject when it is of another API than Kubernetes'."""
+    service = string(payload.get("serviceName"))
+    method = string(payload.get("methodName")) or ""
+    if not method.startswith("io.k8s") and service != "k8s.io":
+        return line.hollow(f"audit log of {service}, not of the Kubernetes API")
+    return line.inner(msgspec.json.encode(_event(fields, payload, method)), **around(fields))
 
 
 def _event(fields: Fields, payload: Fields, method: str) -> dict[str, Any]:
@@ -82,8 +90,8 @@ def _event(fields: Fields, payload: Fields, method: str) -> dict[str, Any]:
 
 def _stage(fields: Fields) -> str:
     """A long-running request gives an entry at its start and one at its end, both with the operation's id."""
-    first = value_of(lookup(fields, "operation", "first")) is True
-    last = value_of(lookup(fields, "operation", "last")) is True
+    first = value_of(lookup(fields, "operation", "first")) in _TRUE
+    last = value_of(lookup(fields, "operation", "last")) in _TRUE
     return "ResponseStarted" if first and not last else "ResponseComplete"
 
 
@@ -95,7 +103,8 @@ def _status(payload: Fields) -> dict[str, Any]:
         said = {name: value_of(answer.get(name)) for name in ("status", "message", "reason", "details", "code")}
         if isinstance(said["code"], int):
             return {"metadata": {}} | {name: value for name, value in said.items() if value is not None}
-    code = status.get("code", 0)
+    code = status.get("code") or 0
+    code = int(code) if isinstance(code, str) and code.isdigit() and len(code) < 5 else code
     found = {"metadata": {}, "code": _HTTP.get(code, 500) if isinstance(code, int) else 500}
     return found | ({"message": status["message"]} if isinstance(status.get("message"), str) else {})
 
@@ -154,5 +163,10 @@ SAMPLES = (
         b'\\"verb\\":\\"get\\"}"}\n{"insertId":"3","jsonPayload":{"level":"Metadata","auditID":"a3","stage":"Panic",'
         b'"verb":"get"}}\n{"insertId":"4","protoPayload":{"serviceName":"container.googleapis.com"}}\n',
         ({"auditID": "a2"}, {"auditID": "a3"}, {"reject": "audit log of container.googleapis.com"}),
+    ),
+    Sample(
+        b'{"insertId":"5","textPayload":null}\n{"insertId":"6","protoPayload":null,"jsonPayload":{"level":"Metadata","auditID":"a6",'
+        b'"stage":"Panic","verb":"get"}}\n',
+        ({"reject": "whose textPayload holds nothing"}, {"auditID": "a6"}),
     ),
 )

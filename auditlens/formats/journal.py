@@ -18,17 +18,18 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
         text = bytes(message)
     else:
         text = None
+    if not text:
+        return [line.hollow("journal entry without a message")]
     micros = string(fields.get("__REALTIME_TIMESTAMP"))
     host = string(fields.get("_HOSTNAME"))
     unit = string(fields.get("_SYSTEMD_UNIT")) or string(fields.get("SYSLOG_IDENTIFIER"))
     found = line.inner(
-        text or b"",
+        text,
         time=rfc3339_of_ms(int(micros) / 1000) if micros and micros.isdigit() and len(micros) < 20 else None,
         instance=host,
         stream=f"{host} {unit}[{string(fields.get('_PID'))}]",
         partial=string(fields.get("_LINE_BREAK")) == "line-max",
         continues=True,
-        reason=None if text else "journal entry without a message",
     )
     return [found]
 

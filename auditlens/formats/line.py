@@ -122,6 +122,10 @@ class Line:
             reason,
         )
 
+    def hollow(self, reason: str, text: bytes | None = None, listed: bool = False) -> Line:
+        """What stands for a wrapper that holds nothing to read: a reject with the wrapper's own text."""
+        return self.inner(self.text if text is None else text, listed=listed, reason=reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from . import names
 from .line import Fields, Line, Sample, array, lookup, members, rfc3339_of_ms, string
 
 __all__ = ["SAMPLES", "open"]
@@ -20,12 +21,16 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
         streams = array(lookup(fields, "data", "result"))
     if streams is None:
         return None
-    found = []
-    for stream in map(members, streams):
-        labels = members((stream or {}).get("stream")) or {}
-        for value in map(array, array((stream or {}).get("values")) or []):
-            found.append(_inner(line, labels, *_pair(value), True))
-    return found
+    found: list[Line] = []
+    for raw in streams:
+        stream = members(raw) or {}
+        labels, values = members(stream.get("stream")) or {}, array(stream.get("values"))
+        if not values:
+            found.append(line.hollow("Loki stream without values", bytes(raw), listed=True))
+        for value in values or []:
+            text, time = _pair(array(value))
+            found.append(_inner(line, labels, text, time, True))
+    return found or [line.hollow("Loki answer without streams")]
 
 
 def _pair(value: list[msgspec.Raw] | None) -> tuple[str | None, str | None]:
@@ -36,14 +41,15 @@ def _pair(value: list[msgspec.Raw] | None) -> tuple[str | None, str | None]:
 
 
 def _inner(line: Line, labels: Fields, text: str | None, time: str | None, listed: bool) -> Line:
+    if not text:
+        return line.hollow("Loki entry without a line", listed=listed)
     return line.inner(
-        (text or "").encode("utf-8", "replace"),
+        text.encode("utf-8", "replace"),
         time=time,
         instance=next((string(labels[name]) for name in _INSTANCE if name in labels), None),
-        cluster=string(labels.get("cluster")),
+        cluster=names.cluster_of(labels),
         stream=" ".join(f"{name}={bytes(value)!r}" for name, value in labels.items())[:1024],
         listed=listed,
-        reason=None if text else "Loki entry without a line",
     )
 
 

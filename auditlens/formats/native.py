@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .line import Fields, Line, Sample, array, members, string
+from . import names
+from .line import Fields, Line, Sample, array, string
 
 __all__ = ["AUDIT_START", "ITEM_START", "SAMPLES", "facts", "is_event", "is_event_start", "open", "why_not"]
 
@@ -14,6 +15,11 @@ ITEM_START = re.compile(rb'\{"level":"[A-Za-z]+","(?:timestamp":"[^"]*",")?audit
 
 _LISTS = ("items", "records", "events", "Records", "entries")
 _TYPE = ("kind", "apiVersion")
+_OWN = {  # of v1 and its forerunners (types.go): whoever sent the request decides what they say
+    "kind", "apiVersion", "metadata", "level", "timestamp", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser",
+    "authenticationMetadata", "sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject", "responseObject",
+    "requestReceivedTimestamp", "stageTimestamp", "annotations",
+}  # fmt: skip
 _COLLECTOR_LEVELS = ("k8s_audit_level", "openshift_audit_level")
 
 
@@ -39,9 +45,9 @@ def facts(fields: Fields, line: Line) -> Line:
     for name in _COLLECTOR_LEVELS:
         line.level = string(fields.get(name)) or line.level
     line.instance = string(fields.get("hostname")) or line.instance
-    openshift = members(fields.get("openshift"))
-    if openshift:
-        line.cluster = string(openshift.get("cluster_id")) or line.cluster
+    added = fields.keys() - _OWN
+    if added:
+        line.cluster = names.cluster_of({name: fields[name] for name in added}) or line.cluster
     return line
 
 
@@ -51,7 +57,9 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
         if name in fields:
             items = array(fields[name])
             if items is not None:
-                return [line.inner(bytes(item), listed=True) for item in items]
+                _, instance, cluster = names.facts(fields)
+                found = [line.inner(bytes(item), instance=instance, cluster=cluster, listed=True) for item in items]
+                return found or [line.hollow(f"an empty list: no {name} in it")]
     return None
 
 

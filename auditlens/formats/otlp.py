@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from . import names
 from .line import Fields, Line, Sample, array, lookup, members, rfc3339_of_ms, string, text_of
 
 __all__ = ["SAMPLES", "open"]
 
-_CLUSTER = ("k8s.cluster.name", "openshift.cluster.uid", "openshift.cluster_id", "k8s.cluster.uid")
 _INSTANCE = ("k8s.node.name", "kubernetes.host", "host.name", "k8s.pod.name")
 _MAX_DEPTH = 200
 
@@ -18,15 +18,18 @@ def open(fields: Fields, line: Line) -> list[Line] | None:
     resources = array(fields.get("resourceLogs"))
     if resources is None:
         return None
-    found = []
-    for resource in map(members, resources):
-        names = _attributes(lookup(resource or {}, "resource", "attributes"))
-        cluster = next((names[name] for name in _CLUSTER if names.get(name)), None)
-        instance = next((names[name] for name in _INSTANCE if names.get(name)), None)
-        for scope in map(members, array((resource or {}).get("scopeLogs")) or []):
-            for record in map(members, array((scope or {}).get("logRecords")) or []):
-                found.append(_record(record or {}, line, cluster, instance))
-    return found
+    found: list[Line] = []
+    for raw in resources:
+        resource = members(raw) or {}
+        labels = _attributes(lookup(resource, "resource", "attributes"))
+        cluster = names.of_labels(labels)
+        instance = next((labels[name] for name in _INSTANCE if labels.get(name)), None)
+        for scope in array(resource.get("scopeLogs")) or [raw]:
+            records = array((members(scope) or {}).get("logRecords"))
+            if not records:
+                found.append(line.hollow("OTLP resource without log records", bytes(scope), listed=True))
+            found += [_record(members(record) or {}, line, cluster, instance) for record in records or []]
+    return found or [line.hollow("OTLP request without resources")]
 
 
 def _record(record: Fields, line: Line, cluster: str | None, instance: str | None) -> Line:
@@ -37,15 +40,16 @@ def _record(record: Fields, line: Line, cluster: str | None, instance: str | Non
             text = _json(msgspec.Raw(msgspec.json.encode(body)), 0)
         except ValueError:
             text = None
+    if not text:
+        return line.hollow("OTLP log record without a body that can be read", msgspec.json.encode(record), listed=True)
     nanos = next((value for name in ("timeUnixNano", "observedTimeUnixNano") if (value := _digits(record.get(name)))), None)
     return line.inner(
-        text or b"",
+        text,
         time=rfc3339_of_ms(nanos / 1e6) if nanos else None,
         instance=instance,
         cluster=cluster,
         stream=f"{cluster}/{instance}",
         listed=True,
-        reason=None if text else "OTLP log record without a body that can be read",
     )
 
 

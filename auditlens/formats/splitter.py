@@ -18,7 +18,7 @@ _SKIP = re.compile(rb'(?:[\s,:0-9+\-.eEtrufalsn]++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*
 _BETWEEN = re.compile(rb"[\s,]*+")
 _SCALAR = re.compile(rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|[0-9+\-.eEtrufalsn]++')
 
-LIST_KEYS = ("items", "records", "events", "logEvents", "Records", "entries")
+LIST_KEYS = ("items", "records", "events", "logEvents", "Records", "entries", "value", "data", "results")
 _LIST_KEY = re.compile(rb'"(' + "|".join(LIST_KEYS).encode() + rb')"\s*:\s*\Z')
 
 _decode = msgspec.json.Decoder(msgspec.Raw).decode
@@ -37,7 +37,7 @@ class Splitter:
     """One JSON document. Lists (an array, or an array under one of LIST_KEYS) give items, others their whole text.
 
     `ready` holds finished items as (text, line, offset); `list_key` names the list ("" for a bare array); `head` is
-    the object's text before the list; `kept` the text of the item, or of the document, that is still open.
+    the object's text before the list; `items` counts what was taken from `ready`; `kept` the text of the item, or of the document, that is still open.
     """
 
     def __init__(self) -> None:
@@ -47,6 +47,7 @@ class Splitter:
         self.ready: list[tuple[bytes, int, int]] = []
         self.list_key: str | None = None
         self.head = b""
+        self.items = 0
         self.item_at: tuple[int, int] | None = None
         self._list_depth = 0
 
