@@ -9,11 +9,13 @@ import msgspec
 
 from . import (
     aks,
+    bigquery,
     cloudwatch,
     cri,
     docker,
     generic,
     gke,
+    gkelogs,
     glue,
     http,
     journal,
@@ -48,12 +50,12 @@ _BY_BRACKET = ((prefixes.pod, _STRONG),)
 _BY_ANGLE = ((syslog.priority, _STRONG),)
 
 # JSON objects that hold records, tried in this order.
-_SHAPES: tuple[Shape, ...] = (docker, journal, cloudwatch, gke, aks, otlp, loki, native)
+_SHAPES: tuple[Shape, ...] = (docker, journal, cloudwatch, bigquery, gkelogs, gke, aks, otlp, loki, native)
 _LAST_RESORT: Shape = generic  # only for what is no log entry itself
 
 _MODULES = (
-    native, legacy, klog, jsonlog, yamldoc, http, cri, docker, prefixes, syslog, journal, cloudwatch, gke, aks, otlp, loki,
-    generic,
+    native, legacy, klog, jsonlog, yamldoc, http, cri, docker, prefixes, syslog, journal, cloudwatch, bigquery, gkelogs, gke, aks,
+    otlp, loki, generic,
 )  # fmt: skip
 SAMPLES: dict[str, tuple[Sample, ...]] = {module.__name__.rpartition(".")[2]: module.SAMPLES for module in _MODULES}
 
