@@ -88,3 +88,28 @@ def test_the_fast_path_and_the_exact_path_agree(changes: list[dict[str, Any]]) -
     without = EVIDENCE | {"extra", "text", "byte_offset"}
     assert_same(tables(root / "fast", without=without), tables(root / "exact", without=without), only=("audit", "rejects"))
     shutil.rmtree(root)
+
+
+DEEP = b'{"a":' * 2000 + b"1" + b"}" * 2000
+
+
+@pytest.mark.parametrize("shape", ["lines", "a list", "an array", "a list over lines", "a wrapper", "a wrapper of text"])
+def test_an_event_nested_too_deeply_keeps_its_head_and_its_neighbours(tmp_path: Path, shape: str) -> None:
+    lines = text(*(event(n, auditID=f"a{n}b0c0d0-0000-4000-8000-000000000001") for n in range(3))).splitlines()
+    lines[1] = lines[1].replace(b'"requestReceived', b'"requestObject":' + DEEP + b',"requestReceived')
+    match shape:
+        case "lines":
+            data = b"\n".join(lines) + b"\n"
+        case "a list":
+            data = b'{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[' + b",".join(lines) + b"]}\n"
+        case "an array":
+            data = b"[" + b",".join(lines) + b"]\n"
+        case "a list over lines":
+            data = b'{"items":[\n' + b",\n".join(lines) + b"\n]}\n"
+        case "a wrapper":
+            data = b"".join(b'{"log":' + line + b',"stream":"stdout"}\n' for line in lines)
+        case _:
+            data = b"".join(json.dumps({"log": line.decode()}).encode() + b"\n" for line in lines)
+    imported(tmp_path / "lake", write(tmp_path / "a.log", data))
+    found = rows(tmp_path / "lake", "select audit_id, verb, partial, request_object from audit order by 1")
+    assert found == [(f"a{n}b0c0d0-0000-4000-8000-000000000001", "get", n == 1, None) for n in range(3)]

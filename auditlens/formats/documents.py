@@ -56,7 +56,7 @@ class Documents:
             value = decoded(text)
         except RecursionError:
             self.stream.end_entry()
-            self.reader.reject(line, _TOO_DEEP, text)
+            self._deep(line, text)
             return True
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return self._broken(line, str(error))
@@ -202,11 +202,27 @@ class Documents:
         try:
             value = decoded(text)
         except RecursionError:
-            self.reader.reject(line, _TOO_DEEP, text)
+            self._too_deep(line, text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.reader.reject(line, _reason(str(error)), text)
         else:
             self.value(value, text, line)
+
+    # -- those deeper than the decoder's stack
+
+    def _deep(self, line: Line, text: bytes) -> None:
+        """A line with a value nested too deeply: a list is split without reading its items."""
+        if native.is_event_start(text):
+            self._too_deep(line, text)
+        else:
+            self._feed(line, text + b"\n", 0)
+
+    def _too_deep(self, line: Line, text: bytes) -> None:
+        event = remains(text)
+        if event is not None:
+            self.reader.emit(line, event, cut=line.cut)
+        else:
+            self.reader.reject(line, _TOO_DEEP, text)
 
     # -- broken ones
 

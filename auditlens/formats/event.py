@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from .line import members, mended, string
 __all__ = ["read_event"]
 
 _decode = msgspec.json.Decoder().decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _METHOD = {
     "get": "GET", "list": "GET", "watch": "GET", "create": "POST", "update": "PUT", "patch": "PATCH",
@@ -32,7 +34,7 @@ def read_event(record: Record) -> Event | Reject:
 
     Null and, where v1 omits empty values (user, objectRef), empty strings are absent; every other wrong type of a
     known field is a Reject naming it, as is a missing auditID, stage, level or verb. A cut record is partial: what
-    stands before the cut is kept. Times are the event's own text; if it has none, stageTimestamp is the wrapper's.
+    stands before the cut is kept; so is one with a value nested too deeply to read, which is left out. Times are the event's own text; if it has none, stageTimestamp is the wrapper's.
     """
     try:
         return _read(record)
@@ -53,17 +55,31 @@ def _read(record: Record) -> Event | Reject:
         return _finished(record, Event(head, partial=partial or record.cut), fill=True)
     partial = record.cut
     if partial:
-        fields = salvage.members_before_cut(text)
+        fields = _shallow(salvage.members_before_cut(text))
     else:
         try:
             fields = _decode_fields(text)
         except msgspec.DecodeError as error:
             if "truncated" not in str(error):
                 return _reject(record, _not_json(error))
-            fields, partial = salvage.members_before_cut(text), True
+            fields, partial = _shallow(salvage.members_before_cut(text)), True
+        except RecursionError:
+            fields, partial = _shallow(salvage.members_before_cut(text)), True
+            if not fields:
+                raise
     if partial and not fields:
         return _reject(record, "cut before its first complete field")
     return _finished(record, _event(fields, partial), fill=partial)
+
+
+def _shallow(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """The members that the decoder's stack is deep enough for."""
+    found = {}
+    for name, raw in fields.items():
+        with suppress(RecursionError):
+            _skip(raw)
+            found[name] = raw
+    return found
 
 
 def _not_json(error: msgspec.DecodeError) -> str:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from auditlens.formats.splitter import Splitter, State
+
 _MAX_ITEMS = 200_000  # of one body: 64 MiB of the shortest events the apiserver writes
 _MIN_ITEM = 64  # bytes of the shortest complete event; a long list of less is no list of events
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
@@ -48,7 +50,7 @@ def split(body: memoryview) -> list[bytes] | str:
             return reason
         items = _decode(body).items
     except RecursionError:
-        return "JSON nested too deeply to read"
+        return _unread(body) or "JSON nested too deeply to read"
     except msgspec.ValidationError:
         items = msgspec.UNSET  # an object whose `items` is no list, or no object
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -56,6 +58,15 @@ def split(body: memoryview) -> list[bytes] | str:
     if items is None:
         return []  # Go writes an empty list as null
     return [bytes(body)] if items is msgspec.UNSET else [bytes(item) for item in items]
+
+
+def _unread(body: memoryview) -> list[bytes]:
+    """The items of a list as they stand, found by its brackets alone; a body that is no list as one item."""
+    splitter = Splitter()
+    state, _ = splitter.feed(bytes(body) + b"\n", 0, len(body) + 1, lambda at: (1, at))
+    if state is not State.DONE:
+        return []
+    return [text for text, _, _ in splitter.ready] if splitter.list_key else [bytes(body)]
 
 
 def _too_many(body: memoryview) -> str | None:

@@ -238,3 +238,10 @@ def test_splitting_never_raises(data: bytes) -> None:
 def test_a_list_of_very_many_tiny_items_is_not_split(item: bytes) -> None:
     body = b'{"items": [' + b" , ".join([item] * 250_000) + b"]}"
     assert "not a list of audit events" in split(memoryview(body))
+
+
+def test_a_list_whose_items_are_nested_too_deeply_is_split_without_reading_them() -> None:
+    deep = b'{"a":' * 3000 + b"1" + b"}" * 3000
+    assert split(memoryview(b'{"kind":"EventList","items":[{"n":1},' + deep + b',{"n":2}]}')) == [b'{"n":1}', deep, b'{"n":2}']
+    assert split(memoryview(deep)) == [deep]
+    assert "nested too deeply" in split(memoryview(b"[" * 9000))
