@@ -30,7 +30,7 @@ from msgspec.json import Decoder, encode
 from auditlens.errors import AuditlensError
 from auditlens.records import Event
 
-__all__ = ["NO_REDACTION", "SUSPECT", "TEXT_SUSPECT", "URI_SUSPECT", "RedactKeyError", "Redactor", "needs"]
+__all__ = ["NO_REDACTION", "OWN_ANNOTATIONS", "SUSPECT", "TEXT_SUSPECT", "URI_SUSPECT", "RedactKeyError", "Redactor", "needs"]
 
 _RULES: Final = tomllib.loads(Path(__file__).with_name("redact.toml").read_text(encoding="utf-8"))
 _Paths = list[tuple[list[str], bool]]  # (segments, in lower case; is the text base64?)
@@ -63,6 +63,7 @@ def _patterns(section: str, name: str) -> _Patterns:
 _OBJECTS: Final = tuple(_Rule(**table) for table in _RULES["object"])
 _COPIES: Final = frozenset(_RULES["annotations"]["copies"])
 _PACKED: Final = frozenset(_RULES["annotations"]["packed"])
+OWN_ANNOTATIONS: Final[tuple[str, ...]] = tuple(_RULES["annotations"]["own"])
 _INHERIT: Final = frozenset({"items", "rows", "object", "patch"})  # more such objects, or a patch of one
 
 SUSPECT: Final[tuple[str, ...]] = tuple(s for words in _RULES["suspect"].values() for s in words)
@@ -274,7 +275,7 @@ class _Pass:
 
     def note(self, key: str, value: Any, rule: _Rule | None) -> Any:
         """An audit annotation: JSON patches of webhooks, and what webhooks and policies chose to say."""
-        if not isinstance(value, str) or key.startswith(tuple(_RULES["annotations"]["own"])):
+        if not isinstance(value, str) or key.startswith(OWN_ANNOTATIONS):
             return value
         raw = encode(value)
         strict = rule is not None and key.startswith(tuple(_RULES["annotations"]["patches"]))

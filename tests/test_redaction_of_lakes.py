@@ -246,3 +246,31 @@ def test_the_search_finds_what_is_there() -> None:
         coded = base64.b64encode(around + PASSWORD + b"more")
         assert any(s in coded for s in spellings(PASSWORD)), around
     assert gzip.decompress(gzip.compress(PASSWORD)) == PASSWORD
+
+
+def test_a_webhooks_patch_of_a_secret_is_hidden_where_no_body_was_logged(tmp_path: Path) -> None:
+    """A line that has no body and no suspect word is read fast: only its annotation's key says what it holds."""
+    patch = {"patch": [{"op": "add", "path": "/data/p", "value": CODED}], "patchType": "JSONPatch"}
+    notes = {"authorization.k8s.io/decision": "allow", "patch.webhook.admission.k8s.io/round_0_index_0": json.dumps(patch)}
+    fast = {"auditID": "a0b0c0d0-0000-4000-8000-000000000001", "objectRef": REF, "responseStatus": {"metadata": {}, "code": 201}}
+    log = [event(1, **fast, verb="create", level="Metadata", annotations=notes), event(2, objectRef=REF, verb="get")]
+    imported(tmp_path / "lake", write(tmp_path / "a.log", log))
+    assert not leaks(tmp_path / "lake", {PASSWORD})
+    kept = rows(tmp_path / "lake", "select annotations from audit where verb = 'create'")[0][0]
+    assert "redacted:hmac:" in str(kept) and "/data/p" in str(kept)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"/api/v1/namespaces/x/pods/p/exec?command=curl&command=-H&command=Authorization%3A+Bearer+{PASSWORD.decode()}",
+        f"/api/v1/namespaces/x/services/s/proxy/?access_token={PASSWORD.decode()}",
+        f"/api/v1/namespaces/x/pods/p/exec?command=sh&command=Bearer+{PASSWORD.decode()}",
+        f"/api/v1/namespaces/x/pods/p/exec?command=mysql&command=--password&command={PASSWORD.decode()}",
+    ],
+)
+def test_credentials_in_the_uris_of_httplog_lines_are_hidden(tmp_path: Path, uri: str) -> None:
+    line = f'I1101 10:00:00.000000       1 httplog.go:132] "HTTP" verb="POST" URI="{uri}" latency="1ms" audit-ID="a" resp=101\n'
+    imported(tmp_path / "lake", write(tmp_path / "apiserver.log", line.encode() * 3))
+    assert not leaks(tmp_path / "lake", {PASSWORD})
+    assert rows(tmp_path / "lake", "select count(*) from httplog where uri like '%redacted%'") == [(3,)]

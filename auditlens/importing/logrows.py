@@ -14,7 +14,7 @@ from auditlens.formats.entry import Entry
 from auditlens.formats.httplog import http_row, is_http
 from auditlens.formats.kubectl import Exchange, Exchanges, hex_dump, is_debug
 from auditlens.formats.trace import Block, Traces
-from auditlens.redact import NO_REDACTION, Redactor, needs
+from auditlens.redact import NO_REDACTION, URI_SUSPECT, Redactor, needs
 
 __all__ = ["AUDIT_ID_KEYS", "SUSPECT", "Origin", "RowMaker", "clean"]
 
@@ -23,7 +23,7 @@ _AUDIT_ID = re.compile(r"audit-id:([^,\s]+)|audit-ID=\"([^\"]+)\"")
 
 # Anything in a log line that may be a credential, or hold one. The bulk reader looks for parts of the same words.
 SUSPECT = re.compile(
-    r"(?i)bearer |eyj|authorization[\"'\\]*\s*[:=]|(?:token|password|secret)[\"'\\]*\s*[:=]|\"data\\*\"|stringData|last-applied"
+    rf"{URI_SUSPECT}|bearer |eyj|authorization[\"'\\]*\s*[:=]|(?:token|password|secret)[\"'\\]*\s*[:=]|\"data\\*\"|stringData|last-applied"
     r"|(?:request|response) body|%(?:25|[4-7])|kind[\\\"']*\s*:\s*[\\\"']*(?:Secret|Token)"
 )
 # a part of each of its words: twenty times as fast
