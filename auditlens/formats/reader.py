@@ -227,8 +227,8 @@ class Reader:
                 text = request + b"\n" + text
         self.emit(line, text, cut=line.cut)
 
-    def yaml(self, found: yamldoc.Found) -> None:
-        """A YAML document or list item."""
+    def document(self, found: yamldoc.Found) -> None:
+        """A YAML document or list item, or a row of CSV."""
         if found.reason is not None:
             self.reject(found.line, found.reason, found.text)
         else:

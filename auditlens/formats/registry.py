@@ -12,6 +12,7 @@ from . import (
     bigquery,
     cloudwatch,
     cri,
+    csvdoc,
     docker,
     generic,
     gke,
@@ -55,7 +56,7 @@ _LAST_RESORT: Shape = generic  # only for what is no log entry itself
 
 _MODULES = (
     native, legacy, klog, jsonlog, yamldoc, http, cri, docker, prefixes, syslog, journal, cloudwatch, bigquery, gkelogs, gke, aks,
-    otlp, loki, generic,
+    otlp, loki, csvdoc, generic,
 )  # fmt: skip
 SAMPLES: dict[str, tuple[Sample, ...]] = {module.__name__.rpartition(".")[2]: module.SAMPLES for module in _MODULES}
 

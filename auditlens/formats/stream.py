@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import glue, http, jsonlog, klog, native, registry, yamldoc
+from . import csvdoc, glue, http, jsonlog, klog, native, registry, yamldoc
 from .documents import Documents
 from .legacy import LEGACY
 from .line import MAX_RECORD, Line
@@ -49,6 +49,7 @@ class Stream:
         self.json = Documents(self, reader)
         self.entry: Entry | None = None
         self.yaml: yamldoc.Document | None = None
+        self.csv: csvdoc.Document | None = None
         self.in_head = False  # of an HTTP request
         self.yaml_next = False  # behind a --- line
         self.pieces: list[bytes] = []  # of a line that its wrapper cut up
@@ -61,7 +62,7 @@ class Stream:
     @property
     def idle(self) -> bool:
         """Whether nothing waits for a further line."""
-        return not (self.entry or self.json.splitter or self.yaml or self.in_head or self.pieces)
+        return not (self.entry or self.json.splitter or self.yaml or self.csv or self.in_head or self.pieces)
 
     # -- in
 
@@ -111,9 +112,15 @@ class Stream:
             return
         if self.yaml is not None:
             if self.yaml.add(line):
-                self._yaml_items(self.yaml)
+                self._found(self.yaml)
                 return
-            self.end_yaml()
+            self.end_document()
+        elif self.csv is not None:
+            if self.csv.open or not self._ends_csv(text):
+                self.csv.add(line)
+                self._found(self.csv)
+                return
+            self.end_document()
         if text.startswith(native.AUDIT_START):
             # a bare second start was appended to a torn line
             if (
@@ -146,12 +153,12 @@ class Stream:
         self.in_head = False
         if self.entry is not None:
             self.entry.blanks += 1
-        elif self.yaml is not None:
-            self.yaml.blank()
+        elif self.yaml is not None or self.csv is not None:
+            (self.yaml or self.csv).blank()  # type: ignore[union-attr]  # one of them is open
 
     def settle(self) -> bool:
         """A log entry's header follows: whether an entry begins there. If so the open one is complete."""
-        if self.json.splitter or self.yaml or self.in_head or self.pieces:
+        if self.json.splitter or self.yaml or self.csv or self.in_head or self.pieces:
             return False
         self.yaml_next = False
         self.end_entry()
@@ -162,7 +169,7 @@ class Stream:
         if self.pieces:
             self.push(self._joined(cut=True))
         self.json.close()
-        self.end_yaml()
+        self.end_document()
         self.end_entry()
         self.in_head = False
 
@@ -189,6 +196,9 @@ class Stream:
             self._legacy(line, text.strip())
         elif klog.is_structure(text) or text in (b"]", b"],"):
             self.end_entry()
+        elif (head := csvdoc.columns(text, self.entry is not None)) is not None:
+            self.end_entry()
+            self.csv = csvdoc.Document(line, *head)
         elif self._unwrapped(line) or (text[:1] == b"[" and self.json.read(line)):
             return
         elif http.is_start(text):
@@ -296,17 +306,21 @@ class Stream:
             text = entry.lines[0] if len(entry.lines) == 1 else b"\n".join(entry.lines)
             self.reader.put(entry.line, text, self.reader.log_format, entry.item, cut)
 
-    # -- YAML
+    # -- YAML and CSV
 
-    def _yaml_items(self, document: yamldoc.Document) -> None:
+    def _ends_csv(self, text: bytes) -> bool:
+        """Whether something begins that is no row: the next document of a file that was put together, or a head again."""
+        return text.startswith((b'{"', b'[{"')) or klog.begins_entry(text) or csvdoc.columns(text, True) is not None
+
+    def _found(self, document: yamldoc.Document | csvdoc.Document) -> None:
         for found in document.ready:
-            self.reader.yaml(found)
+            self.reader.document(found)
         document.ready.clear()
 
-    def end_yaml(self) -> None:
-        """The open YAML document is complete."""
-        document = self.yaml
-        if document is not None:
-            self.yaml = None
-            document.end()
-            self._yaml_items(document)
+    def end_document(self) -> None:
+        """The open YAML or CSV document is complete."""
+        for document in (self.yaml, self.csv):
+            if document is not None:
+                self.yaml = self.csv = None
+                document.end()
+                self._found(document)
