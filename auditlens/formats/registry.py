@@ -23,6 +23,7 @@ from . import (
     jsonlog,
     klog,
     legacy,
+    loganalytics,
     loki,
     native,
     otlp,
@@ -51,12 +52,12 @@ _BY_BRACKET = ((prefixes.pod, _STRONG),)
 _BY_ANGLE = ((syslog.priority, _STRONG),)
 
 # JSON objects that hold records, tried in this order.
-_SHAPES: tuple[Shape, ...] = (docker, journal, cloudwatch, bigquery, gkelogs, gke, aks, otlp, loki, native)
+_SHAPES: tuple[Shape, ...] = (docker, journal, cloudwatch, bigquery, gkelogs, gke, aks, otlp, loki, loganalytics, native)
 _LAST_RESORT: Shape = generic  # only for what is no log entry itself
 
 _MODULES = (
     native, legacy, klog, jsonlog, yamldoc, http, cri, docker, prefixes, syslog, journal, cloudwatch, bigquery, gkelogs, gke, aks,
-    otlp, loki, csvdoc, generic,
+    otlp, loki, loganalytics, csvdoc, generic,
 )  # fmt: skip
 SAMPLES: dict[str, tuple[Sample, ...]] = {module.__name__.rpartition(".")[2]: module.SAMPLES for module in _MODULES}
 
