@@ -20,13 +20,17 @@ _OWN = {  # of v1 and its forerunners (types.go): whoever sent the request decid
     "authenticationMetadata", "sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject", "responseObject",
     "requestReceivedTimestamp", "stageTimestamp", "annotations",
 }  # fmt: skip
+_ADMISSION = (
+    "; it is what an admission webhook was asked: import the apiserver's audit log, which holds the request and, in annotations, "
+    "what webhooks made of it"
+)
 _COLLECTOR_LEVELS = ("k8s_audit_level", "openshift_audit_level")
 
 
 def is_event(fields: Fields) -> bool:
     """Whether the object is an audit event, told by its group or, as list items have none, by auditID and stage."""
     if "auditID" in fields and "stage" in fields:
-        return True
+        return "level" in fields or "requestBody" not in fields  # Rancher's audit log had stages once
     group = string(fields.get("apiVersion"))
     return bool(group and group.startswith("audit.k8s.io/") and string(fields.get("kind")) == "Event")
 
@@ -74,9 +78,15 @@ def why_not(fields: Fields) -> str:
         return "flattened fields (kubernetes.audit.*), not an audit event: the original is needed"
     if "verb" in fields and ("user" in fields or "username" in fields) and "auditID" not in fields:
         return "flattened imitation of an audit event: verb and user, but no auditID and stage"
+    if "requestTimestamp" in fields or "remoteAddr" in fields or ("auditID" in fields and "requestBody" in fields):
+        return (
+            "Rancher's own API audit log, not an audit event of Kubernetes: it tells what was asked of Rancher; import the audit "
+            "log of the cluster's apiserver, where the same person is the impersonated user"
+        )
     if "kind" in fields or "apiVersion" in fields:
         said = (string(fields.get(name)) or bytes(fields.get(name, b"none")).decode("utf-8", "replace")[:60] for name in _TYPE)
-        return "JSON object is not an audit event: kind={}, apiVersion={}".format(*said)
+        what = "JSON object is not an audit event: kind={}, apiVersion={}".format(*said)
+        return what + (_ADMISSION if kind == "AdmissionReview" else "")
     names = ", ".join(list(fields)[:6]) or "none"
     return f"JSON object is not an audit event: fields {names}"
 
@@ -116,6 +126,16 @@ SAMPLES = (
     Sample(
         b'{"kind":"Event","apiVersion":"v1","metadata":{"name":"x"},"involvedObject":{}}\n{"verb":"get","user":"x"}\n',
         ({"reject": "core/v1 Event object"}, {"reject": "flattened imitation"}),
+    ),
+    Sample(
+        b'{"auditID":"r","requestURI":"/v3/x","user":{"name":"u"},"method":"POST","remoteAddr":"192.0.2.1:5","requestTimestamp":"t"}\n'
+        b'{"auditID":"r","stage":"RequestReceived","requestURI":"/v3/x","verb":"PUT","user":{"name":"u"},"requestBody":{}}\n'
+        b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u"}}\n',
+        (
+            {"reject": "Rancher's own API audit log"},
+            {"reject": "Rancher's own"},
+            {"reject": "what an admission webhook was asked"},
+        ),
     ),
     Sample(b'{"a":tru}\nsome words\n', ({"reject": "not JSON at column"}, {"reject": "text line of no known format"})),
 )
