@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from .line import Fields, array, members, string
+from .line import Fields, array, members, rfc3339_of_ms, string
 
 __all__ = ["cluster_of", "facts", "of_group", "of_labels", "of_resource"]
 
@@ -40,6 +40,8 @@ _INSTANCE_RANK = {name: rank for rank, name in enumerate(_INSTANCE)}
 _PATHS = (*_CLUSTER, *_INSTANCE, *_AROUND, *(around + path for around in _AROUND for path in _CLUSTER))
 _STEPS = {path[:at] for path in _PATHS for at, char in enumerate(path) if char == "."}
 
+_ZONED = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+[+-]\d{4}\Z")  # Splunk's +0000
+_EPOCH = re.compile(r"\d{10}(?:\.\d{1,9})?|\d{13}|\d{16}|\d{19}")
 _MANAGED = re.compile(r"/managedclusters/([^/]+)", re.IGNORECASE)  # /subscriptions/…/managedClusters/NAME
 _GROUP = re.compile(r"/aws/eks/([^/]+)/")  # [ACCOUNT:]/aws/eks/NAME/cluster
 _ARN = re.compile(r"arn:aws[\w-]*:eks:[^:]*:[^:]*:cluster/([^/]+)\Z")
@@ -49,8 +51,8 @@ _TAG = re.compile(r"\s*([^:=,\s]+)[:=]([^,]+)")
 def facts(fields: Fields) -> tuple[str | None, str | None, str | None]:
     """(time, instance, cluster) that an envelope names."""
     flat = _flat(fields)
-    time = next((text for name in _TIME if (text := string(flat.get(name)))), None)
-    return (time if time and "T" in time else None), _best(flat, _INSTANCE_RANK), _cluster(flat)
+    time = next((text for name in _TIME if (text := _moment(flat.get(name)))), None)
+    return time, _best(flat, _INSTANCE_RANK), _cluster(flat)
 
 
 def cluster_of(fields: Fields) -> str | None:
@@ -74,6 +76,21 @@ def of_labels(labels: Mapping[str, str]) -> str | None:
     """The cluster in flat labels whose values are text."""
     lower = {name.lower(): value for name, value in labels.items()}
     return next((lower[name] for name in _CLUSTER if lower.get(name)), None)
+
+
+def _moment(raw: msgspec.Raw | None) -> str | None:
+    """RFC 3339 of a time as text, or of a number of seconds, milliseconds, micro- or nanoseconds since 1970, told by its size."""
+    if raw is None:
+        return None
+    text = string(raw) or bytes(raw).decode("utf-8", "replace")
+    if _ZONED.match(text):
+        return f"{text[:-2]}:{text[-2:]}"
+    if "T" in text:
+        return text
+    if not _EPOCH.fullmatch(text):
+        return None
+    digits = text.partition(".")[0]
+    return rfc3339_of_ms(float(text) * 1e3 / 10 ** max(0, len(digits) - 10))
 
 
 def _flat(fields: Fields) -> dict[str, msgspec.Raw]:
