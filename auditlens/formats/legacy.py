@@ -88,8 +88,6 @@ def parse(text: bytes) -> tuple[dict[str, Any], bool]:
             pairs |= fields_of(rest)
         else:
             event["stageTimestamp"] = time
-    elif event["stage"] == "RequestReceived":
-        event["stageTimestamp"] = time
     _set_code(event, pairs.get("response"))
     return event, "uri" not in pairs
 

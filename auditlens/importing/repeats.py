@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _DAY = dt.timedelta(days=1)
+_DUMPED = "(time_source = 'received' and coalesce(not partial, true))"
+_TYPES = "{'cluster': varchar, 'date': date}"
 _KEPT = "struct_pack(kept_import_id := import_id, kept_source := source, kept_line := line, kept_item := item)"
 _COLUMNS = tuple(
     dict.fromkeys((*IDENTITY, "date", "level", "truncated", "partial", "time_source", "import_id", "source", "line", "item"))
@@ -45,8 +47,9 @@ def find_repeats(
     around = (about[0] and about[0] - _DAY, about[1] and about[1] + _DAY)
     for file in mine:
         low, high = (file.min_time, file.max_time) if file.min_time else around
-        others = [f for f in seen if f.cluster == file.cluster and (low is None or f.overlaps(low, high))]
-        _compare(con, file, others)
+        there = [f for f in seen if f.cluster == file.cluster]
+        others = [f for f in there if low is None or f.overlaps(low, high)]
+        _compare(con, file, others, _elsewhere(con, file, there))
         seen.append(file)
     counted = con.execute(
         f"""
@@ -73,16 +76,36 @@ def find_repeats(
     return files, dict(counted)
 
 
-def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile]) -> None:
-    columns = ", ".join(_COLUMNS)
-    read = "select {c} from read_parquet({f}, hive_partitioning = true, hive_types = {{'cluster': varchar, 'date': date}})"
-    mine = read.format(c=columns, f=_list([file]))
+def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataFile]) -> list[str]:
+    """Selects of what repeats an event outside the file's own time: a dumped event stands where its request was received."""
+    if file.min_time is None or file.max_time is None:
+        return []
+    ((received, first, last),) = con.execute(
+        "select min(received_time), min(received_time) filter (time_source = 'received'), "
+        f"max(received_time) filter (time_source = 'received') from read_parquet({_list([file])})"
+    ).fetchall()
+    low, high = (f"timestamptz '{t.isoformat()}'" for t in (file.min_time, file.max_time))
+    out = []
+    if received is not None and (dumped := [f for f in files if f.overlaps(max(received, file.min_time - _DAY), file.min_time)]):
+        out.append(_read(dumped) + f" where {_DUMPED} and stage_time < {low}")
+    if first is not None and (whole := [f for f in files if f.overlaps(file.max_time, last + _DAY)]):
+        window = f"received_time between timestamptz '{first.isoformat()}' and timestamptz '{last.isoformat()}'"
+        out.append(_read(whole) + f" where {window} and stage_time > {high} and not coalesce(partial, false)")
+    return out
+
+
+def _read(files: list[DataFile]) -> str:
+    return f"select {', '.join(_COLUMNS)} from read_parquet({_list(files)}, hive_partitioning = true, hive_types = {_TYPES})"
+
+
+def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile], elsewhere: list[str]) -> None:
+    mine = _read([file])
     window = (
         f" where stage_time between '{file.min_time.isoformat()}' and '{file.max_time.isoformat()}' or stage_time is null or partial"
         if file.min_time and file.max_time
         else ""
     )
-    theirs = read.format(c=columns, f=_list(others)) + window if others else f"select {columns} from ({mine}) where false"
+    theirs = " union all ".join([_read(others) + window if others else mine + " where false", *elsewhere])
     # First by a number made of three columns, the full identity only where those meet.
     key = "hash(audit_id, stage, stage_time) as key"
     con.execute(
@@ -91,8 +114,9 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         with mine as (select *, {key} from ({mine})), theirs as (select *, {key} from ({theirs})),
         twice as (select key from mine group by key having count(*) > 1),
         shared as (select key from theirs semi join mine using (key)),
-        -- what was cut may lack any of these: it meets what has its audit id, or stands where it stood
-        cut as (select audit_id, source, line from (from mine union all from theirs) where partial),
+        -- what was cut may lack any of these: it meets what has its audit id, or stands where it stood; so does what the
+        -- apiserver's own log says of a failed event
+        cut as (select audit_id, source, line from (from mine union all from theirs) where partial or time_source = 'received'),
         near as (
             select *, key in (from shared) or (own and key in (from twice)) as equal,
                 partial or audit_id in (select audit_id from cut)
@@ -113,10 +137,12 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         ) where rank > 1 and new
         """
     )
-    # A cut copy of an event that is there whole, or cut later: what it still has must agree.
-    # Cut before its stage's time, an event has the time it was received in that place, which says nothing here.
-    own = "* replace (case when partial and time_source is distinct from 'event' then null else stage_time end as stage_time)"
-    agree = " and ".join(f"(p.{c} is null or p.{c} = f.{c})" for c in IDENTITY if c != "cluster")
+    # A cut copy of an event that is there whole, or cut later: what it still has must agree. So has the copy that the
+    # apiserver dumps into its own log (pkg/audit/format.go, EventString): it has no stage time, and the first address only.
+    # Without its stage's time, an event has the time it was received in that place, which says nothing here.
+    own = f"""{_DUMPED} as dumped, * replace (
+        case when {_DUMPED} or (partial and time_source is distinct from 'event') then null else stage_time end as stage_time)"""
+    agree = " and ".join(f"(p.{c} is null or p.{c} = f.{c})" for c in IDENTITY if c not in ("cluster", "source_ips"))
     known = " + ".join(f"({c} is not null)::int" for c in IDENTITY)
     con.execute(
         f"""
@@ -129,7 +155,9 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
                 p.audit_id = f.audit_id
                 or p.audit_id is null and coalesce(p.level = f.level, true) and p.source = f.source and p.line = f.line and p.source <> '{STDIN}'
             )
-        where p.partial and (not f.partial or f.known > p.known) and (p.own or f.own) and {agree}
+        where (p.partial or p.dumped) and not f.dumped and (not f.partial or f.known > p.known) and (p.own or f.own) and {agree}
+            and (p.source_ips is null or p.source_ips = f.source_ips or (p.dumped and p.source_ips = f.source_ips[1:1]))
+        order by p.import_id, p.source, p.line, p.item, f.partial, f.known desc, f.kept
         """
     )
 
