@@ -17,10 +17,11 @@ _ITEMS = re.compile(rb'"items"\s*:\s*\[\s*')
 
 
 class _List(msgspec.Struct):
-    items: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    items: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # the last, of several
 
 
 _decode = msgspec.json.Decoder(_List).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -48,16 +49,21 @@ def split(body: memoryview) -> list[bytes] | str:
     try:
         if bytes(body).count(b",") > _MAX_ITEMS and (reason := _too_many(body)):
             return reason
-        items = _decode(body).items
-    except RecursionError:
+        text = _decode(body).items
+        if text is msgspec.UNSET or bytes(text)[:1] not in (b"[", b"n"):
+            return [bytes(body)]  # no list: an event that was posted alone, or what will be rejected
+        if _lists(body) > _lists(text):
+            return "the body holds more than one list"
+        items = _decode_items(text)
+    except (RecursionError, msgspec.ValidationError):  # the latter for what is no object, which the sink does not take
         return _unread(body) or "JSON nested too deeply to read"
-    except msgspec.ValidationError:
-        items = msgspec.UNSET  # an object whose `items` is no list, or no object
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         return f"the body is not JSON: {e}"
-    if items is None:
-        return []  # Go writes an empty list as null
-    return [bytes(body)] if items is msgspec.UNSET else [bytes(item) for item in items]
+    return [bytes(item) for item in items or ()]  # Go writes an empty list as null
+
+
+def _lists(text: bytes | memoryview | msgspec.Raw) -> int:
+    return bytes(text).count(b"[")
 
 
 def _unread(body: memoryview) -> list[bytes]:
@@ -66,7 +72,10 @@ def _unread(body: memoryview) -> list[bytes]:
     state, _ = splitter.feed(bytes(body) + b"\n", 0, len(body) + 1, lambda at: (1, at))
     if state is not State.DONE:
         return []
-    return [text for text, _, _ in splitter.ready] if splitter.list_key else [bytes(body)]
+    if not splitter.list_key:
+        return [bytes(body)]
+    items = [text for text, _, _ in splitter.ready]
+    return items if _lists(body) == 1 + sum(map(_lists, items)) else []
 
 
 def _too_many(body: memoryview) -> str | None:

@@ -228,6 +228,26 @@ def test_splitting_gives_the_items_back_as_they_stood(item: Any) -> None:
     assert split(memoryview(b'{"kind":"EventList","items":[ ' + text + b" ,\n" + text + b"]}")) == [text, text]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"items":[{"a":1}],"items":[{"a":2}]}', b'{"items":[{"a":1}],"items":null}', b'{"it\\u0065ms":[1],"items":[2]}',
+        b'{"Items":[{"a":1}],"items":[{"a":2}]}', b'{"items":[], "metadata":{"x":[1]}}',
+    ],
+)  # fmt: skip
+def test_a_body_with_a_second_list_is_a_reject(body: bytes) -> None:
+    """A JSON object may hold a key twice, of which every decoder keeps one: the other list's events would be nowhere."""
+    assert split(memoryview(body)) == "the body holds more than one list"
+
+
+def test_a_body_that_is_no_list_is_one_item() -> None:
+    for body in (b"{}", b'{"items":{}}', b'{"items":"[1]"}', b'{"items":7}'):
+        assert split(memoryview(body)) == [body]
+    assert split(memoryview(b'{"items":null}')) == split(memoryview(b'{"items" : [ ] }')) == []
+    for broken in (b"[1]", b"7"):
+        assert isinstance(split(memoryview(broken)), str | list)
+
+
 @given(st.binary(max_size=200))
 def test_splitting_never_raises(data: bytes) -> None:
     found = split(memoryview(b"{" + data))
