@@ -29,6 +29,7 @@ _GAP = 10.0  # seconds between two parts of a body
 _BODY = 60.0  # seconds for a whole body: the apiserver gives up after 30
 _LINGER = 8 << 20  # bytes read on after a refusal, at most
 _STEP = 1 << 20  # bytes decompressed at a time
+_MEMBERS = 1000  # of one gzip body: the apiserver writes one, and each costs a moment even if it is empty
 _PATH = re.compile(rb"/audit(?:/([a-z0-9][a-z0-9.-]{0,62}))?")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _SPACE = b" \t\r\n"
@@ -253,16 +254,20 @@ async def _read(receive: Receive, most: int) -> list[bytes]:
 async def _gunzip(parts: list[bytes], held: _Held) -> list[bytes]:
     """Decompress step by step, each paid from the budget: a bomb ends at the limit, not in memory."""
     out: list[bytes] = []
-    size = 0
+    size, members = 0, 1
     inflate = zlib.decompressobj(31)
     for part in parts:
         rest = part
-        while rest and not inflate.eof:
+        while rest:
+            if inflate.eof:  # gzip is a row of members (RFC 1952, 2.2)
+                inflate, members = zlib.decompressobj(31), members + 1
+                if members > _MEMBERS:
+                    raise Refused(400, f"the body has more than {_MEMBERS} gzip members")
             try:
                 piece = await asyncio.to_thread(inflate.decompress, rest, _STEP)
             except zlib.error as e:
                 raise Refused(400, f"the body is no gzip: {e}") from None
-            rest = inflate.unconsumed_tail
+            rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
             size += len(piece)
             if size > held._most:
                 raise Refused(413, f"the decompressed body has more than {held._most} bytes")

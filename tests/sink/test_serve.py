@@ -146,6 +146,30 @@ def test_gzip_is_read_and_a_bomb_ends_at_the_limit(tmp_path: Path) -> None:
         assert sink.sql("select audit_id from audit")["audit_id"].to_list() == ["z"]
 
 
+def test_every_member_of_a_gzip_body_is_read_or_the_body_is_refused(tmp_path: Path) -> None:
+    """What is acknowledged is a row or a reject: also what stands behind the first member's end, and in any split of parts."""
+    with Sink(tmp_path, max_body=8 << 20) as sink:
+
+        def sent(body: bytes) -> int:
+            return sink.post(body, Content_Encoding="gzip")
+
+        def packed(*ids: str) -> bytes:
+            return gzip.compress(batch([event(i) for i in ids]))
+
+        whole = batch([event("c"), event("d")])
+        assert sent(b"".join(gzip.compress(whole[n : n + 50]) for n in range(0, len(whole), 50))) == 200
+        assert sent(gzip.compress(b"") * 5 + packed("e") + gzip.compress(b"")) == 200
+        assert sent(packed("a") + packed("b")) == 200  # two lists: no JSON together, so a reject
+        for rest in (b"x", b"\0", b"\0" * 70_000, whole, gzip.compress(whole)[:-1], gzip.compress(whole)[:5]):
+            assert sent(packed("f") + rest) == 400, rest[:20]
+        assert sent(gzip.compress(b"") * 5000 + packed("g")) == 400
+        assert sent(gzip.compress(b" " * (5 << 20)) * 2 + packed("h")) == 413
+        sink.wait_empty()
+        assert sorted(sink.sql("select audit_id from audit")["audit_id"]) == ["c", "d", "e"]
+        (reason,) = sink.sql("select reason from rejects")["reason"]
+        assert "not JSON" in reason
+
+
 def test_tokens_are_bound_to_clusters_and_reloaded(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("# two clusters\nlab-token-0123456789  lab\nprod-token-0123456789 prod-*,dev # and dev\n")
