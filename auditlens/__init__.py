@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auditlens.engine import sql
     from auditlens.errors import AuditlensError
     from auditlens.importing.run import import_files
     from auditlens.lake import Lake
+    from auditlens.locked import sql
     from auditlens.question import answer, ask
 
 __all__ = ["AuditlensError", "Lake", "answer", "ask", "import_files", "sql"]
@@ -19,7 +19,7 @@ _HOMES = {
     "answer": "question",
     "ask": "question",
     "import_files": "importing.run",
-    "sql": "engine",
+    "sql": "locked",
 }
 
 

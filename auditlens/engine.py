@@ -1,9 +1,8 @@
-"""DuckDB over one snapshot of the lake: the views that questions read, and locked-down SQL for users."""
+"""DuckDB over one snapshot of the lake: the views that questions read."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -18,12 +17,6 @@ from auditlens.tables import PUBLIC, TABLES, Repeats, Table
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
-
-# Table functions that users' SQL may call: none of them opens a file. DuckDB's own locks do not cover all that do (read_duckdb of
-# 2.0), and query() hides from this list what it runs.
-_TABLE_FUNCTIONS = frozenset((
-    "unnest", "range", "generate_series", "repeat", "json_each", "json_tree", "duckdb_columns", "duckdb_functions", "duckdb_views",
-))  # fmt: skip
 
 MEMORY_LIMIT = "1GB"
 _ATTEMPTS = 10  # snapshots a reader tries when files go away under it
@@ -132,61 +125,6 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any], *
             timer.cancel()
 
 
-def _refuse_files(statement: str) -> None:
-    """QueryError for a statement that names a file, or a table function that could open one."""
-    import json
-
-    import duckdb
-
-    with duckdb.connect() as con:
-        parsed = json.loads(con.execute("select json_serialize_sql(?)", [statement]).fetchall()[0][0])
-    if parsed["error"]:
-        raise QueryError(f"this statement cannot be checked, so it is not run: {parsed.get('error_message', 'unknown reason')}")
-    nodes: list[Any] = [parsed["statements"]]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, list):
-            nodes += node
-        elif isinstance(node, dict):
-            nodes += node.values()
-            name = node.get("table_name") or ""
-            if node.get("type") == "BASE_TABLE" and not re.fullmatch(r"\w+", name):
-                raise QueryError(f"{name}: only the tables of the lake can be read here")
-            if node.get("type") == "TABLE_FUNCTION":
-                function = str((node.get("function") or {}).get("function_name"))
-                if function not in _TABLE_FUNCTIONS:
-                    raise QueryError(
-                        f"{function}(): of table functions only {', '.join(sorted(_TABLE_FUNCTIONS))} may be called here"
-                    )
-
-
-def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFrame:
-    """Run one read-only SELECT on the tables of the lake.
-
-    The connection can read the snapshot's files and nothing else: no other file, no network, no setting, no second
-    statement, no DDL.
-
-    Raises:
-        QueryError: it is not one SELECT, DuckDB refused it, or it ran longer than `timeout` seconds.
-    """
-    import duckdb
-
-    lake = lake if isinstance(lake, Lake) else Lake(lake)
-    try:
-        statements = duckdb.extract_statements(statement)
-    except duckdb.Error as e:
-        raise QueryError(str(e)) from e
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise QueryError("only one SELECT statement is run here; see `auditlens sql --help` for the tables")
-    _refuse_files(statement)
-
-    def run(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-        snapshot = lake.snapshot()
-        allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
-        con.execute("set allowed_paths = [" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
-        con.execute("set enable_external_access = false")
-        con.execute("set python_enable_replacements = false")
-        con.execute("set lock_configuration = true")
-        return query(con, statement, {}, timeout=timeout)
-
-    return with_snapshot(lake, run)
+def sql(lake: Lake | str, statement: str) -> pl.DataFrame:
+    """Run a statement of our own on the lake as it is now; users' go through `auditlens.locked`."""
+    return with_snapshot(lake if isinstance(lake, Lake) else Lake(lake), lambda con: query(con, statement, {}))

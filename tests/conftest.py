@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,36 @@ def content(path: Path) -> bytes:
     """What is inside a file, compressed or not."""
     data = path.read_bytes()
     return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+
+
+_PDEATHSIG = """
+import ctypes, os, sys
+if hasattr(ctypes.CDLL(None), "prctl"):
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def spawn(command: Sequence[object], **more: Any) -> subprocess.Popen[Any]:
+    """A process that does not outlive the tests, however they end: the system kills it with the thread that started it.
+
+    A program sets that and becomes the command, because Python must not run between fork and exec of a threaded process.
+    """
+    inner = [sys.executable, "-S", "-c", _PDEATHSIG, str(os.getpid()), *map(str, command)]
+    return subprocess.Popen(inner, **more)
+
+
+def run(command: Sequence[object], *, timeout: float = 300, check: bool = False, **more: Any) -> subprocess.CompletedProcess[Any]:
+    """subprocess.run() of such a process."""
+    inner = [sys.executable, "-S", "-c", _PDEATHSIG, str(os.getpid()), *map(str, command)]
+    return subprocess.run(inner, timeout=timeout, check=check, **more)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def auditlens(*args: object, stdin: bytes | None = None, cwd: Path | None = None, env: dict[str, str] | None = None,

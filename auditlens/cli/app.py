@@ -93,7 +93,7 @@ def sql(
     import sys
 
     from auditlens.cli.asking import show
-    from auditlens.engine import sql as run
+    from auditlens.locked import sql as run
 
     if statement == "-":
         statement = sys.stdin.read()

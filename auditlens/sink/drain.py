@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auditlens import process
 from auditlens.errors import AuditlensError
 from auditlens.sink import wal
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
     parser.add_argument("--once", action="store_true", help="end when nothing is left")
     args = parser.parse_args(argv)
-    _die_with_parent(args.parent)
+    process.die_with(args.parent)  # so that the next server's drain is alone
     os.nice(_NICE)
     stop = threading.Event()
     if not args.once:
@@ -61,17 +62,6 @@ def main(argv: list[str] | None = None) -> int:
 def _watch_stdin(stop: threading.Event) -> None:
     sys.stdin.buffer.read()
     stop.set()
-
-
-def _die_with_parent(parent: int) -> None:
-    """A killed server takes its drain along, so that the next server's drain is alone (prctl(2), PR_SET_PDEATHSIG)."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it was killed before this could be asked for
 
 
 def _say(**what: Any) -> None:

@@ -23,7 +23,7 @@ import duckdb
 import polars as pl
 import streamlit as st
 
-from auditlens import AuditlensError, Lake, engine, question
+from auditlens import AuditlensError, Lake, engine, locked, question
 from auditlens.errors import QueryError
 
 SQL = Path(__file__).parent.parent / "sql"
@@ -189,7 +189,7 @@ def ask(name: str, /, **params: Any) -> question.Answer:
 def sql(statement: str) -> pl.DataFrame:
     """A user's own SELECT, on a connection that can read nothing but this lake."""
     key = ("sql", path(), version(), statement)
-    return _run(key, lambda: engine.sql(lake(), statement, timeout=TIMEOUT), serial=True)
+    return _run(key, lambda: locked.sql(lake(), statement, timeout=TIMEOUT), serial=True)
 
 
 def call(name: str, function: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
