@@ -48,6 +48,8 @@ def _derived(now: dict[str, Any] | None, event: Event) -> tuple[dict[str, Any] |
             return out, "bound to a node that the log does not name at this level"
         out.setdefault("spec", {}).setdefault("nodeName", target.get("name"))
         return out, "the node is from the binding"
+    if (asked := asked_version(event)) and now.get("apiVersion") not in (None, asked):
+        return None, f"it was asked for in {asked}, and what was there before is known in {now['apiVersion']} only"
     if event.subresource == "scale":
         return _scaled(now, event)
     if event.request is None:
@@ -57,6 +59,15 @@ def _derived(now: dict[str, Any] | None, event: Event) -> tuple[dict[str, Any] |
     if event.verb == "patch":
         return _patched(now, event)
     return None, f"what {event.verb} of {event.subresource} changes is not known"
+
+
+def asked_version(event: Event) -> str | None:
+    """The apiVersion in which a request names the object; that of an update's body, which must be the same, where the URL is not known."""
+    if event.api_version:
+        return f"{event.key.group}/{event.api_version}" if event.key.group else event.api_version
+    body = event.request
+    found = body.get("apiVersion") if event.verb == "update" and event.subresource is None and isinstance(body, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _created(event: Event) -> tuple[dict[str, Any] | None, str | None]:

@@ -72,7 +72,9 @@ class Event:
     source_ip: str | None
     uri: str
     reason: str | None
+    message: str | None
     outcome: str | None
+    api_version: str | None  # of the group, asked for
     request_text: str | None = None
     response_text: str | None = None
     bodies: dict[str, Any] = field(default_factory=dict, repr=False)  # shared by events of one call: parsed bodies
@@ -85,7 +87,7 @@ class Event:
     @property
     def ok(self) -> bool:
         """The request succeeded and was meant."""
-        return self.code is not None and self.code < 300 and not self.dry_run
+        return self.code is not None and self.code < 300 and not self.dry_run and self.stage != "Panic"
 
     @property
     def writes(self) -> bool:
@@ -97,13 +99,24 @@ class Event:
         return self.impersonated or self.username or ""
 
     @property
+    def impersonator(self) -> str | None:
+        """Who authenticated, where that is not who acted."""
+        return self.username if self.impersonated is not None else None
+
+    @property
     def whole(self) -> bool:
         """The response holds the whole object, as far as its kind tells."""
         return (
             self.response_kind is not None
             and self.response_kind not in NOT_OBJECTS
+            and not self.about_many
             and (self.subresource is None or self.subresource in WHOLE)
         )
+
+    @property
+    def about_many(self) -> bool:
+        """A request for a list, though its field selector may name one object: its answer is never that object."""
+        return self.via != "item" and self.verb in ("list", "watch", "deletecollection")
 
     @cached_property
     def request(self) -> Any:
@@ -128,9 +141,10 @@ class Event:
             return None
         if self.via == "item":
             return self._item(answer)
-        if self.response_kind in ("Table", "Status", "Scale", "Eviction", "TokenRequest", "Binding"):
+        if self.about_many or self.response_kind in ("Table", "Status", "Scale", "Eviction", "TokenRequest", "Binding"):
             return None
-        return answer if isinstance(answer.get("metadata"), dict) else None
+        meta = answer.get("metadata")
+        return answer if isinstance(meta, dict) and meta.get("name") else None
 
     def _item(self, answer: dict[str, Any]) -> dict[str, Any] | None:
         index = self.bodies.get("index:" + (self.response_text or ""))
@@ -164,7 +178,8 @@ _ADDRESS = "a.import_id = t.import_id and a.source = t.source and a.line = t.lin
 _COLUMNS = """
     a.stage_time as time, a.received_time as received, a.stage, a.level, a.audit_id, a.source, a.line, a.item, a.username,
     a.impersonated_username as impersonated, a.user_agent, a.client, a.source_ips[len(a.source_ips)] as source_ip,
-    a.request_uri as uri, a.status_reason as reason, a.outcome, a.request_object as request_text,
+    a.request_uri as uri, a.status_reason as reason,
+    a.status_message as message, a.outcome, a.api_version, a.request_object as request_text,
     a.response_object as response_text
 """
 _TOUCH = """

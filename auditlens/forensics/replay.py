@@ -2,20 +2,25 @@
 
 The order of revisions is that of resource versions (etcd's), times decide only where the log has none. A revision is `exact` when a
 response held the whole object at it, `derived` when a request was applied to an earlier one, `metadata` when only names, times
-and metadata are known, `exists` when only that it was there.
+and metadata are known, `exists` when only that it was there, `unknown` when a write may or may not have been done and nothing later
+tells.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from auditlens.forensics.derive import derive
 from auditlens.forensics.events import Event, Key
 
-EXACT, DERIVED, METADATA, EXISTS = "exact", "derived", "metadata", "exists"
+EXACT, DERIVED, METADATA, EXISTS, UNKNOWN = "exact", "derived", "metadata", "exists", "unknown"
+# How long after it was given up a write may still reach the store: its context is cancelled, what is on its way is not.
+LANDING = dt.timedelta(seconds=10)
 
 # Subresources of which a write changes nothing of the object itself (core/v1 pod connect and token subresources).
 INERT = ("exec", "attach", "portforward", "proxy", "log", "token")
@@ -47,6 +52,7 @@ class Life:
     over: dt.datetime | None = None  # the first time at which one of its events says so; kept while events are sorted into lives
     deleted: Event | None = None  # the first request that asked for its deletion
     maybe: list[Event] = field(default_factory=list)  # writes whose outcome the log does not hold
+    followed: Event | None = None  # the first sight of another object of that name, by which this one was gone
 
     @property
     def first(self) -> Event:
@@ -55,7 +61,7 @@ class Life:
 
 def lives(events: Iterable[Event]) -> list[Life]:
     """The lives of one key, oldest first; events that changed nothing and happened to none of them are in no life."""
-    ordered = sorted(events, key=lambda e: e.order)
+    ordered = sorted((e for e in events if not e.about_many), key=lambda e: e.order)
     found: list[Life] = []
     for event in ordered:
         life = _life(found, event)
@@ -66,7 +72,10 @@ def lives(events: Iterable[Event]) -> list[Life]:
     for life in found:
         _replay(life)
     known = [life for life in found if life.revisions or life.maybe]
-    return sorted(known, key=lambda life: life.first.order)
+    ordered_lives = sorted(known, key=lambda life: life.first.order)
+    for life, after in pairwise(ordered_lives):
+        life.followed = after.first if after.revisions else None
+    return ordered_lives
 
 
 def _life(found: list[Life], event: Event) -> Life | None:
@@ -109,8 +118,7 @@ def uncertain(event: Event) -> bool:
     if event.dry_run or not event.writes or event.subresource in INERT:
         return False
     return (
-        event.code is None
-        or event.code in (504, 499)
+        event.code in (None, 0, 499, 504)
         or event.stage == "Panic"
         or (event.code == 500 and event.reason in (None, "Timeout", "ServerTimeout"))
     )
@@ -174,8 +182,18 @@ def _kubelet(event: Event) -> bool:
 
 
 def _absent(event: Event) -> bool:
-    """A 404 that proves the object was not there: not one of a cache that may lag (resourceVersion=0)."""
-    return event.reason == "NotFound" and event.via == "ref" and "resourceVersion=0" not in event.uri and event.verb != "create"
+    """A 404 that proves the object was not there.
+
+    Not one read from a cache, which may lag (any resourceVersion), and not one of an API that is not served.
+    """
+    cached = event.verb == "get" and re.search(r"[?&]resourceVersion=[^&]", event.uri)
+    unserved = "could not find the requested resource" in (event.message or "")
+    return event.reason == "NotFound" and event.via == "ref" and not cached and not unserved and event.verb != "create"
+
+
+def _there(event: Event) -> bool:
+    """A refused create that proves an object of that name was there."""
+    return event.verb == "create" and event.subresource is None and event.code == 409 and event.outcome == "already_exists"
 
 
 def sequence(events: Sequence[Event]) -> list[Event]:
@@ -189,65 +207,105 @@ def sequence(events: Sequence[Event]) -> list[Event]:
 
 
 def _replay(life: Life) -> None:
-    now: Revision | None = None
-    high = -1
+    """Fill in what the events of a life made of it."""
+    run = _Run(life)
     for event in sequence(life.events):
         if uncertain(event):
-            life.maybe.append(event)
-            now = Revision(event, DERIVED, now.object, _lost(event)) if now else None
+            run.doubt(event)
         elif gone(event) and not event.ok:
-            # not there any more: it ended before, unseen
-            if now is not None and now.event.time < event.received and life.ended is None:
-                life.ended = event
+            run.missing(event)
+        elif _there(event):
+            run.there(event)
         elif event.ok and event.subresource not in INERT:
-            if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
-                life.deleted = event
-            over = gone(event)
-            if over and (life.ended is None or event.order > life.ended.order):
-                life.ended = event
-            step = None if over and now is not None else _step(now, event, high)
-            if step is not None and step.known == DERIVED and now is not None and _let_go(event, step):
-                life.ended, step = event, None  # the answer is not recorded, but this took the last finalizer
-            if step is not None:
-                now = step
-                if event.writes or now.known != EXISTS:
-                    life.revisions.append(now)
-                high = max(high, event.rv or -1)
-        if now is not None and (not life.revisions or life.revisions[-1] is not now):
-            life.revisions.append(now)
+            run.apply(event)
     if life.ended is None and life.deleted is not None and not life.revisions:
         life.ended = life.deleted
 
 
-def _lost(event: Event) -> str:
+@dataclass
+class _Run:
+    """A life as far as its events have been gone through."""
+
+    life: Life
+    now: Revision | None = None
+    high: int = -1  # the newest resource version seen
+
+    def keep(self, revision: Revision) -> None:
+        self.now = revision
+        self.life.revisions.append(revision)
+        self.high = max(self.high, revision.event.rv or -1)
+
+    def doubt(self, event: Event) -> None:
+        """A write that may have been done."""
+        self.life.maybe.append(event)
+        if self.now is not None:
+            self.keep(Revision(event, UNKNOWN, self.now.object, doubt(event)))
+
+    def missing(self, event: Event) -> None:
+        """It was not there any more: it ended before, unseen; a write given up moments ago may still have come after."""
+        begun = self.now.event.time if self.now is not None else None
+        if begun is None and self.life.maybe and self.life.maybe[-1].time + LANDING < event.received:
+            begun = self.life.maybe[-1].time
+        if begun is not None and begun < event.received and self.life.ended is None:
+            self.life.ended = event
+
+    def there(self, event: Event) -> None:
+        """A create of the same name was refused since it was there, which tells nothing but that."""
+        if self.now is None and self.life.maybe:
+            seen = f"{doubt(self.life.maybe[-1])}, and {event.actor} was told that it exists ({event.audit_id})"
+            self.keep(Revision(event, EXISTS, None, seen))
+
+    def apply(self, event: Event) -> None:
+        life, now = self.life, self.now
+        if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
+            life.deleted = event
+        over = gone(event)
+        if over and (life.ended is None or event.order > life.ended.order):
+            life.ended = event
+        step = None if over and now is not None else _step(now, event, self.high)
+        if step is not None and step.known == DERIVED and now is not None and _let_go(event, step):
+            life.ended, step = event, None  # the answer is not recorded, but this took the last finalizer
+        if step is not None:
+            self.keep(step)
+
+
+def doubt(event: Event) -> str:
+    """Both readings of a write whose outcome the log does not hold, in words."""
     code = f"answered {event.code}" if event.code else "answered nothing that is in the log"
-    return f"{event.verb} by {event.actor} ({event.audit_id}) was {code}: it may have been applied"
+    return f"{event.verb} by {event.actor} ({event.audit_id}) was {code}: it may have been done, or not"
 
 
 def _step(now: Revision | None, event: Event, high: int) -> Revision | None:
     """The revision after an event; None where it tells nothing new."""
     body = event.body
-    if body is not None and event.whole and not (event.verb == "deletecollection" and event.via == "item"):
-        if event.rv is not None and event.rv < high:
-            return None  # an older version, read late
-        if now is not None and not event.writes and event.rv == now.rv and now.known == EXACT:
-            return None
-        return Revision(event, EXACT, body)
     if body is not None and event.rv is not None and event.rv < high:
-        return None
-    if not event.writes:
-        if now is not None and (event.rv is None or event.rv == now.rv or (now.known in (EXACT, DERIVED) and event.rv <= high)):
-            return None
-        if now is not None and now.object is not None:
-            seen = f"it was at resource version {event.rv} by then ({event.audit_id}), which no body in the log shows"
-            return Revision(event, METADATA, body or now.object, seen) if event.rv else None
+        return None  # an older version, read late
+    if body is not None and event.whole and not (event.verb == "deletecollection" and event.via == "item"):
+        known = now is not None and not event.writes and event.rv == now.rv and now.known == EXACT
+        return None if known else Revision(event, EXACT, body)
+    return _written(now, event, body) if event.writes else _read(now, event, body, high)
+
+
+def _read(now: Revision | None, event: Event, body: dict[str, Any] | None, high: int) -> Revision | None:
+    """What a read tells that does not show the whole object."""
+    if now is None:
         return Revision(event, METADATA if body else EXISTS, body)
+    if event.rv is None or event.rv == now.rv or (now.known in (EXACT, DERIVED) and event.rv <= high):
+        return None
+    if now.object is not None:
+        seen = f"it was at resource version {event.rv} by then ({event.audit_id}), which no body in the log shows"
+        return Revision(event, METADATA, body or now.object, seen)
+    return Revision(event, METADATA if body else EXISTS, body)
+
+
+def _written(now: Revision | None, event: Event, body: dict[str, Any] | None) -> Revision:
+    """A write whose answer does not show the whole object, applied to what was there before."""
     made, note = derive(now.object if now else None, event, known=now.known if now else None)
-    if made is not None and now is not None and now.known == METADATA:
-        return Revision(event, METADATA, made, note)
-    if made is not None:
-        return Revision(event, DERIVED, made, note)
-    return Revision(event, METADATA, body, note)
+    if made is None:
+        return Revision(event, METADATA, body, note)
+    if now is not None and now.known in (METADATA, UNKNOWN) and event.verb != "create":
+        return Revision(event, now.known, made, f"{note}; {now.note}" if now.note and now.known == UNKNOWN else note)
+    return Revision(event, DERIVED, made, note)
 
 
 def at(life: Life) -> Revision | None:

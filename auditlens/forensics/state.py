@@ -45,7 +45,7 @@ class Known:
     key: Key
     uid: str | None
     kind: str | None
-    fidelity: str  # exact, derived, metadata, exists
+    fidelity: str  # exact, derived, metadata, exists, unknown
     event: Event
     object: dict[str, Any] | None
     note: str | None = None
@@ -126,7 +126,7 @@ def state_of(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime |
     ends = _ends(con, {life.key for life in found}, wanted.cluster, when)
     listed = lists(con, wanted, when)
     for life in found:
-        known = _known(con, life, answer)
+        known = _known(con, life)
         if known is None or _outlived(life, known, ends, listed, when):
             continue
         if known.fidelity == replay.EXACT and (life.key.group, life.key.resource, life.key.namespace, life.key.name) in flying:
@@ -147,35 +147,37 @@ def _last(lives: list[replay.Life]) -> list[replay.Life]:
     return certain[-1:] + [life for life in lives[-1:] if not life.revisions]
 
 
-def _known(con: duckdb.DuckDBPyConnection, life: replay.Life, answer: State) -> Known | None:
+def _known(con: duckdb.DuckDBPyConnection, life: replay.Life) -> Known | None:
     revision = replay.at(life)
     if revision is None:
-        if life.ended is None and not life.revisions and life.maybe:
-            event = life.maybe[-1]
-            if event.verb != "create":
-                return None
-            why = f"create by {event.actor} ({event.audit_id}) was answered {event.code}: the log cannot tell whether it was done"
-            if revisions.unexplained(con, event):
-                return Known(
-                    life.key,
-                    None,
-                    _kind_of(life.key),
-                    replay.EXISTS,
-                    event,
-                    None,
-                    f"{why}; the store's revisions show one write more",
-                )
-            answer.limits.append(f"{life.key} may exist: {why}")
-        return None
+        return None if life.ended is not None or life.revisions or not life.maybe else _doubtful(con, life)
     body = revision.object
     kind = body.get("kind") if isinstance(body, dict) else None
     if kind in (None, "PartialObjectMetadata"):
         kind = _kind_of(life.key)
     note = revision.note
     fidelity = revision.known
+    if fidelity == replay.UNKNOWN:
+        note = f"{note}{_hint(con, revision.event)}; shown as it was before"
     if life.deleted is not None and fidelity == replay.EXACT and isinstance(body, dict):
         note = note or "being deleted"
     return Known(life.key, life.uid or _uid(body), kind, fidelity, revision.event, body, note)
+
+
+def _doubtful(con: duckdb.DuckDBPyConnection, life: replay.Life) -> Known | None:
+    """An object of which the log holds only a create whose outcome it does not tell."""
+    event = next((e for e in reversed(life.maybe) if e.verb == "create"), None)
+    if event is None:
+        return None
+    note = f"{replay.doubt(event)}{_hint(con, event)}"
+    return Known(life.key, None, _kind_of(life.key), replay.UNKNOWN, event, None, note)
+
+
+def _hint(con: duckdb.DuckDBPyConnection, event: Event) -> str:
+    """What the store's revisions say of a doubtful write, which proves nothing of this one."""
+    if not revisions.unexplained(con, event):
+        return ""
+    return "; the store's revisions show one write more than the log, which may be this one or another"
 
 
 def _kind_of(key: Key) -> str | None:
@@ -204,7 +206,8 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
                     and (subresource is null or subresource in ({words["whole"]})) and verb <> 'deletecollection' as whole
             from audit_objects as t
             where via in ('ref', 'body', 'item') and name is not null and not coalesce(dry_run, false) and verb <> 'watch'
-                and (code < 300 or code in (404, 499, 500, 504)) and ({_BY_THEN}) and {where}
+                and not (via <> 'item' and verb = 'list')
+                and (coalesce(code, 0) < 300 or code in (404, 499, 500, 504) or code = 409 and verb = 'create') and ({_BY_THEN}) and {where}
                 and ({"true" if wanted.resources else f"resource <> '{EVENTS}'"})
                 and not (api_group in ({words["virtual_groups"]}) or resource in ({words["virtual"]}))
                 and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
@@ -223,7 +226,7 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
         -- objects of which no whole body is known
         bare as (
             select cluster, api_group, resource, namespace, name, max(time) as last_time
-            from t where code < 300 group by all
+            from t where code between 200 and 299 group by all
         )
         select t.* exclude (rv, whole)
         from t
@@ -242,7 +245,7 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
                 or (t.code = 404 and t.time > a.first.t)
             else
                 t.verb in ('create', 'delete', 'deletecollection') or t.level = 'Request' or t.time = b.last_time
-                or (t.code >= 300 and t.verb in ({words["writes"]}))
+                or (not coalesce(t.code between 200 and 299, false) and t.verb in ({words["writes"]}, 'get'))
         end
     """
     gone_missing = lost(con, where, {k: v for k, v in params.items() if k != "at"}, when)

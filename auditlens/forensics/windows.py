@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditlens.forensics.events import Event, Key
 from auditlens.forensics.target import Target
@@ -21,50 +21,47 @@ class Listed:
     group: str
     resource: str
     namespace: str | None
+    name: str | None  # the only one asked for, by a field selector
     rv: int
     audit_id: str
     names: set[tuple[str | None, str]] = field(default_factory=set)
 
 
 def lists(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> list[Listed]:
-    """The last complete list of each resource and scope: no selector, no limit, no page."""
+    """The last complete list of each resource and scope: no selector but one that names an object, no limit, no page.
+
+    A list tells of its own resource version only, whatever cache it came from; `absent` compares that one. What an answer holds is
+    known where its items are in the log: not of a Table without objects, nor where a platform put words in place of the body.
+    """
     where, params = Target(wanted.group, wanted.resources, cluster=wanted.cluster).where("a")
-    params["at"] = when
-    con.execute("drop table if exists complete_lists")
-    con.execute(
+    lists = f"""
+        select a.cluster, coalesce(a.api_group, '') as api_group, a.resource, a.namespace, a.name,
+            try_cast(a.object_resource_version as bigint) as rv, a.audit_id, a.import_id, a.source, a.line, coalesce(a.item, 0) as item
+        from audit as a
+        where a.verb = 'list' and a.code = 200 and a.stage = 'ResponseComplete' and a.subresource is null
+            and a.level = 'RequestResponse' and not coalesce(a.truncated, false)
+            and ($at::timestamptz is null or a.stage_time <= $at::timestamptz) and {where}
+            and not regexp_matches(a.request_uri, '[?&](labelSelector|limit|continue)=[^&]|[?&]includeObject=None')
+            and (not regexp_matches(a.request_uri, '[?&]fieldSelector=[^&]')
+                or a.name is not null and regexp_matches(a.request_uri, '[?&]fieldSelector=metadata[.]name(=|%3D)+[a-z0-9.-]+(&|$)'))
+            and (a.response_kind = 'Table' or ends_with(a.response_kind, 'List'))
+            and try_cast(a.object_resource_version as bigint) is not null
+        qualify row_number() over (partition by a.cluster, coalesce(a.api_group, ''), a.resource, a.namespace, a.name
+            order by try_cast(a.object_resource_version as bigint) desc, a.audit_id, a.source, a.line) = 1
+    """
+    found: dict[tuple[Any, ...], Listed] = {}
+    for *row, namespace, name in con.execute(
         f"""
-        create temp table complete_lists as
-        select * from (
-            select a.cluster, a.api_group, a.resource, a.namespace, try_cast(a.object_resource_version as bigint) as rv,
-                a.audit_id, a.import_id, a.source, a.line, coalesce(a.item, 0) as item
-            from audit as a
-            where a.verb = 'list' and a.code = 200 and a.stage = 'ResponseComplete' and a.name is null and a.subresource is null
-                and a.level = 'RequestResponse' and not coalesce(a.truncated, false)
-                and ($at::timestamptz is null or a.stage_time <= $at::timestamptz) and {where}
-                and not regexp_matches(a.request_uri, '[?&](labelSelector|fieldSelector|limit|continue)=[^&]')
-                and a.response_kind not in ('Status')
-        ) where rv is not null
-        qualify row_number() over (
-            partition by cluster, api_group, resource, namespace order by rv desc, audit_id, source, line) = 1
+        select l.*, t.namespace, t.name
+        from ({lists}) as l left join audit_objects as t
+            on t.import_id = l.import_id and t.source = l.source and t.line = l.line and coalesce(t.item, 0) = l.item
+            and t.via = 'item' and t.verb = 'list'
         """,
-        params,
-    )
-    found: dict[str, Listed] = {}
-    for *row, address in con.execute(
-        "select cluster, coalesce(api_group, ''), resource, namespace, rv, audit_id, "
-        "concat_ws('\n', import_id, source, line, item) from complete_lists order by all"
+        {**params, "at": when},
     ).fetchall():
-        found[address] = Listed(*row)
-    if found:
-        for address, namespace, name in con.execute(
-            """
-            select concat_ws('\n', l.import_id, l.source, l.line, l.item), t.namespace, t.name
-            from complete_lists as l join audit_objects as t
-                on t.import_id = l.import_id and t.source = l.source and t.line = l.line and coalesce(t.item, 0) = l.item
-            where t.via = 'item' and t.verb = 'list'
-            """
-        ).fetchall():
-            found[address].names.add((namespace, name))
+        one = found.setdefault(tuple(row), Listed(*row[:7]))
+        if name is not None:
+            one.names.add((namespace, name))
     return list(found.values())
 
 
@@ -72,7 +69,8 @@ def absent(key: Key, uid: str | None, last: Event, listed: list[Listed]) -> bool
     """Whether a complete list at a later resource version does not have the object."""
     for one in listed:
         same = (one.cluster, one.group, one.resource) == (key.cluster, key.group, key.resource)
-        missing = one.namespace in (None, key.namespace) and (key.namespace, key.name) not in one.names
+        scope = one.namespace in (None, key.namespace) and one.name in (None, key.name)
+        missing = scope and (key.namespace, key.name) not in one.names
         if same and missing and last.rv is not None and one.rv > last.rv:
             return True
     return False
