@@ -22,7 +22,7 @@ from common import capture, table, vary, workdir
 
 from auditlens import question
 from auditlens.forensics.state import state
-from auditlens.forensics.story import history
+from auditlens.forensics.history import history
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake

@@ -13,7 +13,7 @@ from conftest import auditlens, event, imported, rows, when, write
 
 from auditlens import ask
 from auditlens.errors import QueryError, UsageError
-from auditlens.forensics.story import history
+from auditlens.forensics.history import history
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.question import QuestionError, answer, find, load, questions

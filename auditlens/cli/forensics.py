@@ -47,9 +47,9 @@ def history(
 ) -> int:
     """Tell the story of an object: every request that touched it, life by life, and what each changed."""
     from auditlens.cli.asking import show
-    from auditlens.forensics import story
+    from auditlens.forensics.history import history as run
 
-    answer = story.history(existing(lake), object, namespace=namespace, since=since, until=until, reads=reads or None, cluster=cluster,
+    answer = run(existing(lake), object, namespace=namespace, since=since, until=until, reads=reads or None, cluster=cluster,
                            **({"limit": limit} if limit else {}))  # fmt: skip
     columns = ("time", "life", "username", "verb", "subresource", "name", "changed", "no_op", "outcome", "client", "evidence")
     show(answer.frame, output, () if wide else columns)
@@ -70,17 +70,17 @@ def diff(
     output: _Frames = None,
 ) -> int:
     """Show what changed in an object between two times, or by one request, and who changed which field."""
-    from auditlens.forensics import story
+    from auditlens.forensics import diff as run
 
     if blame:
-        rows = story.blame(existing(lake), object, namespace=namespace, at=to, noise=noise, cluster=cluster)
+        rows = run.blame(existing(lake), object, namespace=namespace, at=to, noise=noise, cluster=cluster)
         several = tuple(c for c in ("cluster", "namespace", "name") if len({r[c] for r in rows}) > 1)
-        _show(rows, output, (*several, "path", "value", "username", "time", "audit_id", "seen_in"))
+        _show(rows, output, (*several, "path", "value", "username", "time", "audit_id", "seen_in", "limit"))
         return ExitCode.OK
-    found = story.diff(
+    found = run.diff(
         existing(lake), object, namespace=namespace, since=from_, until=to, audit_id=audit_id, noise=noise, cluster=cluster
     )
-    _show(found.as_dicts(), output, ("path", "old", "new", "username", "time", "audit_id"))
+    _show(found.as_dicts(), output, ("path", "old", "new", "username", "time", "audit_id", "limit"))
     _notes(found.limits or ([] if found.changes else ["nothing differs"]))
     return ExitCode.OK
 
@@ -130,7 +130,8 @@ def why(
     else:
         _show([x.as_dict() for x in chain.links], output, _LINK)
         if chain.root is not None:
-            say(f"root: {chain.root.event.actor} with {chain.root.event.client or 'no user agent'} from {chain.root.event.source_ip}, "
+            by = f" (authenticated as {chain.root.event.impersonator})" if chain.root.event.impersonator else ""
+            say(f"root: {chain.root.event.actor}{by} with {chain.root.event.client or 'no user agent'} from {chain.root.event.source_ip}, "
                 f"request {chain.root.event.audit_id}")  # fmt: skip
     _notes(chain.limits)
     return ExitCode.OK
@@ -182,7 +183,10 @@ def completeness(
     return ExitCode.OK
 
 
-_LINK = ("effect", "username", "verb", "resource", "name", "time", "audit_id", "rule", "sure")
+_LINK = ("effect", "username", "impersonator", "verb", "resource", "name", "time", "audit_id", "rule", "sure")
+
+
+_ASIDE = ("impersonator", "limit")  # columns of a table only where there is something in them
 
 
 def _notes(notes: Iterable[str]) -> None:
@@ -219,5 +223,6 @@ def _show(rows: list[dict[str, Any]], output: str | None, columns: tuple[str, ..
     flat = [{k: json.dumps(v, ensure_ascii=False) if isinstance(v, (dict, list)) else v for k, v in r.items()} for r in rows]
     mixed = {c for c in ("old", "new", "value") if any(c in r for r in flat)}
     flat = [{k: str(v) if k in mixed and v is not None else v for k, v in r.items()} for r in flat]
+    columns = tuple(c for c in columns if c not in _ASIDE or any(r.get(c) is not None for r in rows))
     frame = pl.DataFrame(flat, infer_schema_length=None) if flat else pl.DataFrame({c: [] for c in columns}, strict=False)
     show(frame, output, columns)

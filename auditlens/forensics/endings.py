@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from auditlens.forensics.events import Event, collection, load
-from auditlens.forensics.replay import Life
+from auditlens.forensics.replay import Life, doubt
 from auditlens.forensics.target import Target
 from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
 
@@ -205,7 +205,17 @@ def ending(tracer: Tracer, life: Life, before: Event | None = None) -> Cause | N
         rule = "finalizer: its last finalizer was removed"
         return Cause(life, life.ended, f"{life.key} gone", rule, LIKELY, f"who asked for the deletion of {life.key} is not in the log; it takes "
                      "delete of its resource at Metadata", open=True)  # fmt: skip
-    return _unseen(tracer, life)
+    return _given_up(life, before) or _unseen(tracer, life)
+
+
+def _given_up(life: Life, before: Event | None) -> Cause | None:
+    """A deletion whose outcome the log does not hold, of an object that was gone afterwards."""
+    gone = life.ended or life.followed
+    asked = [e for e in life.maybe if e.verb in ("delete", "deletecollection") and gone is not None and e.time < gone.received]
+    if gone is None or not asked or (before is not None and gone.received > before.time):
+        return None
+    limit = f"{doubt(asked[-1])}; it was gone by {gone.received:%Y-%m-%dT%H:%M:%SZ} ({gone.audit_id})"
+    return Cause(life, asked[-1], f"{life.key} gone", "direct: asked for, and gone afterwards", LIKELY, limit)
 
 
 def _unseen(tracer: Tracer, life: Life) -> Cause | None:

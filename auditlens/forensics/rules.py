@@ -34,6 +34,8 @@ Rule = Callable[[Tracer, Life, Event], "Cause | str | None"]
 
 def cause(tracer: Tracer, life: Life, event: Event, who: str) -> Cause | str | None:
     """What made the controller `who` send `event` about an object; a text where the log cannot tell, None where no rule fits."""
+    if event.subresource == "status" and who != "certificate-controller":
+        return f"{who} reports in the status what it found; no request made it do so"
     deletes = event.verb in ("delete", "deletecollection")
     rule = (_DELETES if deletes else _CHANGES).get(who)
     if rule is not None:
@@ -44,6 +46,12 @@ def cause(tracer: Tracer, life: Life, event: Event, who: str) -> Cause | str | N
 def _driven(owner: Life, found: Driven | None, rule: str, why: str) -> Cause | str:
     if found is None:
         return f"what changed {owner.key} before is not in the log; it takes update, patch and create of {owner.key.resource} at Request"
+    if found.limit is not None:
+        return (
+            f"what changed {owner.key} before {found.limit}"
+            if found.limit.startswith("cannot")
+            else f"of {owner.key}: {found.limit}"
+        )
     return Cause(owner, found.event, found.words, f"{rule}: {why}", CERTAIN if found.known else LIKELY)
 
 
@@ -280,3 +288,5 @@ _DELETES: dict[str, Rule] = {
     "job-controller": _scaled,
     "apiserver": _apiserver,
 }
+# Those whose rules ask about the node of a pod.
+BY_NODE = ("pod-garbage-collector", "taint-eviction-controller", "node-controller", "scheduler")

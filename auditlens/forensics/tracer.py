@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from auditlens import kinds
-from auditlens.forensics import replay
-from auditlens.forensics.changes import Change, changes, words
+from auditlens.forensics import authors, replay
+from auditlens.forensics.changes import Change, words
 from auditlens.forensics.events import WRITES, Event, Key, load
-from auditlens.forensics.replay import Life, Revision
+from auditlens.forensics.replay import Life
 from auditlens.forensics.target import Target, target
 
 if TYPE_CHECKING:
     import duckdb
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "guess"
+_STATELESS = "coalesce(t.subresource, '') <> 'status' or t.resource = 'certificatesigningrequests'"
 SURE = (GUESS, LIKELY, CERTAIN)  # from the least on
 
 _SA = "system:serviceaccount:kube-system:"
@@ -81,28 +84,61 @@ class Tracer:
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
         self._known: dict[Target, list[Life]] = {}
+        self._status: dict[Target, list[Life]] = {}
         self._siblings: dict[str, list[Event]] = {}
 
     def lives(self, wanted: Target) -> list[Life]:
         """The lives of what a target means; from reads where no write holds a body."""
         if wanted not in self._known:
-            where, params = wanted.where()
-            keep = "true" if "certificatesigningrequests" in wanted.resources else "coalesce(t.subresource, '') <> 'status'"
-            writes = ", ".join(f"'{v}'" for v in WRITES)
-            base = f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
-            events = load(
-                self.con,
-                f"{base} and t.verb in ({writes}) and {keep} and coalesce(t.code, 0) not between 300 and 499 "
-                "and coalesce(t.subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')",
-                params,
-            )
-            if not any(e.whole and e.body for e in events):
-                events += load(
-                    self.con, f"{base} and t.code < 300 and (t.verb = 'get' or t.via = 'item' and t.verb = 'list')", params
-                )
-            ordered = sorted(events, key=lambda e: (e.key.cluster, str(e.key), e.order))
-            self._known[wanted] = [x for _, own in groupby(ordered, key=lambda e: e.key) for x in replay.lives(own)]
+            self._known[wanted] = self._load(*wanted.where())
         return self._known[wanted]
+
+    def with_status(self, wanted: Target) -> list[Life]:
+        """`lives` with the writes of status, which drive nothing but are asked for."""
+        if wanted not in self._status:
+            self._status[wanted] = self._load(*wanted.where(), status=True)
+        return self._status[wanted]
+
+    def _load(self, where: str, params: Mapping[str, Any], *, status: bool = False) -> list[Life]:
+        """The lives of the objects that fulfil a condition on `t`, oldest first of each object."""
+        writes = ", ".join(f"'{v}'" for v in WRITES)
+        base = f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
+        events = load(
+            self.con,
+            f"{base} and t.verb in ({writes}) and coalesce(t.code, 0) not between 300 and 498 "
+            f"and ({'true' if status else _STATELESS}) "
+            "and coalesce(t.subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')",
+            params,
+        )
+        shown = {e.key for e in events if e.whole and e.body}
+        bare = {e.key for e in events} - shown
+        if bare or not events:
+            reads = f"{base} and t.code < 300 and (t.verb = 'get' or t.via = 'item' and t.verb = 'list')"
+            if shown:
+                only, more = _one_of(bare)
+                events += load(self.con, f"{reads} and {only}", {**params, **more})
+            else:
+                events += load(self.con, reads, params)
+        if doubtful := {e.key for e in events if replay.uncertain(e)}:
+            only, more = _one_of(doubtful)  # whether it was there afterwards
+            events += load(self.con, f"{base} and t.code in (404, 409) and {only}", {**params, **more})
+        ordered = sorted(events, key=lambda e: (e.key.cluster, str(e.key), e.order))
+        return [x for _, own in groupby(ordered, key=lambda e: e.key) for x in replay.lives(own)]
+
+    def warm(self, keys: Iterable[Key]) -> None:
+        """Load the lives of many objects at once, which is cheaper than one by one."""
+        wanted = {k for k in keys if self.exactly(k) not in self._known}
+        if not wanted:
+            return
+        for key in wanted:
+            self._known[self.exactly(key)] = []
+        for life in self._load(*_one_of(wanted)):
+            self._known.setdefault(self.exactly(life.key), []).append(life)
+
+    @staticmethod
+    def exactly(key: Key) -> Target:
+        """The target that is one object."""
+        return Target(key.group, (key.resource,), key.name, key.namespace, key.cluster)
 
     def preload(self, kinds: set[tuple[str, str]], namespace: str | None, cluster: str) -> None:
         """Load all objects of some kinds at once, which is cheaper than one by one."""
@@ -156,7 +192,7 @@ class Tracer:
         """The life of an object in the same namespace or in none, by kind; with `ended` rather one that is over by then."""
         resource = kinds.resource_of(group, kind)
         if resource:
-            wanted = Target(group, (resource,), name, life.key.namespace, life.key.cluster)
+            wanted = self.exactly(Key(life.key.cluster, group, resource, namespace_of(group, resource, life.key.namespace), name))
         else:
             guess = target(self.con, f"{kind}.{group}/{name}" if group else f"{kind}/{name}", cluster=life.key.cluster)
             wanted = Target(guess.group, guess.resources, name, life.key.namespace, life.key.cluster)
@@ -164,6 +200,22 @@ class Tracer:
         if found is None and life.key.namespace:  # a cluster-wide owner
             found = self.life(Target(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid, ended=ended)
         return found
+
+
+def _one_of(keys: Iterable[Key]) -> tuple[str, dict[str, Any]]:
+    """A condition on `t` that it is about one of some objects, and its parameters.
+
+    The names alone are a condition too: files are sorted by object, so their statistics leave most of them out.
+    """
+    rows = sorted({(k.cluster, k.group, k.resource, k.namespace or "", k.name) for k in keys})
+    params: dict[str, Any] = {f"k_{i}": sorted({r[i] for r in rows}) for i in range(5)}
+    params["keys"] = ["\n".join(r) for r in rows]
+    return (
+        "t.resource in (select unnest($k_2)) and t.name in (select unnest($k_4)) and concat_ws(chr(10), t.cluster, coalesce(t.api_group, ''), "
+        "t.resource, case when t.resource = 'namespaces' and coalesce(t.api_group, '') = '' then '' else coalesce(t.namespace, '') end, t.name) "
+        "in (select unnest($keys))",
+        {k: v for k, v in params.items() if k in ("k_2", "k_4", "keys")},
+    )
 
 
 def body_at(life: Life, when: dt.datetime | None = None) -> dict[str, Any]:
@@ -201,6 +253,16 @@ def owners_known(life: Life, when: dt.datetime) -> str | None:
     return sure
 
 
+def namespace_of(group: str, resource: str, namespace: str | None) -> str | None:
+    """The namespace of an owner: that of its dependant, or none where its kind is known to be cluster-wide."""
+    return None if (group, resource) in _cluster_wide() else namespace
+
+
+@cache
+def _cluster_wide() -> frozenset[tuple[str, str]]:
+    return frozenset((k.group, k.resource) for k in kinds.every() if not k.namespaced)
+
+
 def group_of(api_version: str | None) -> str:
     return (api_version or "").rpartition("/")[0]
 
@@ -212,26 +274,33 @@ class Driven:
     event: Event
     words: str
     known: bool  # the bodies show the change; else it is only the last write by somebody else
+    limit: str | None = None  # why it cannot be told which write it was, this being the last that it may have been
 
 
 def driver(life: Life, when: dt.datetime, *, paths: tuple[str, ...] = ("spec",)) -> Driven | None:
     """The last request before a moment that changed an object under one of some paths, or made it."""
-    before: Revision | None = None
     found: Driven | None = None
-    for revision in life.revisions:
-        event = revision.event
+    shown = False
+    for step in authors.steps(life.revisions):
+        event = step.revision.event
         if event.received > when:
             break
-        if event.writes:
-            if event.verb == "create" and event.subresource is None:
-                found = Driven(event, f"{life.key} created", revision.object is not None)
-            elif before is not None and before.object is not None and revision.object is not None:
-                hits = under(changes(before.object, revision.object), paths)
-                if hits:
-                    found = Driven(event, f"{life.key}: {words(hits, most=3)}", revision.known in (replay.EXACT, replay.DERIVED))
-            elif controller(event) is None or event.subresource == "scale":
-                found = Driven(event, f"{life.key} changed", False)
-        before = revision
+        hits = under(step.changes, paths)
+        own = [c for c in hits if step.authors[c.path].revision is step.revision]
+        if event.verb == "create" and event.subresource is None and event.ok:
+            found = Driven(event, f"{life.key} created", not authors.blind(step.revision))
+        elif own and shown:
+            found = Driven(event, f"{life.key}: {words(own, most=3)}", True)
+        elif hits and shown:
+            found = Driven(event, f"{life.key} changed", False, step.authors[hits[0].path].limit)
+        elif not any(authors.may_touch(event, p) for p in paths) or not event.writes:
+            pass
+        elif step.limit is not None:
+            found = Driven(event, f"{life.key} changed", False, step.limit)
+        elif authors.blind(step.revision) and (controller(event) is None or event.subresource == "scale"):
+            doubt = step.revision.note if step.revision.known == replay.UNKNOWN else None
+            found = Driven(event, f"{life.key} changed", False, doubt)
+        shown = shown or not authors.blind(step.revision)
     return found
 
 

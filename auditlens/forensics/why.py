@@ -6,18 +6,19 @@ Where the log does not hold the cause the chain ends with what a policy must rec
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
 from auditlens.errors import UsageError
-from auditlens.forensics import endings, replay, rules
-from auditlens.forensics.changes import changes, words
+from auditlens.forensics import authors, endings, rules
+from auditlens.forensics.changes import words
 from auditlens.forensics.events import Event
 from auditlens.forensics.replay import Life
 from auditlens.forensics.state import moment
 from auditlens.forensics.target import Target, target
-from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, controller, under
+from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Tracer, controller, under
 from auditlens.lake import Lake
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Link:
         """The shape of `why -o json`."""
         e = self.event
         return {
-            "effect": self.effect, "username": e.username, "impersonated_username": e.impersonated, "verb": e.verb,
+            "effect": self.effect, "username": e.actor, "impersonator": e.impersonator, "verb": e.verb,
             "resource": e.key.resource, "subresource": e.subresource, "namespace": e.key.namespace, "name": e.key.name,
             "client": e.client, "user_agent": e.user_agent, "source_ip": e.source_ip, "audit_id": e.audit_id, "source": e.source,
             "line": e.line, "time": e.time, "rule": self.rule, "sure": self.sure,
@@ -99,7 +100,8 @@ def why(
 
 def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime | None) -> Chain:
     """`why` with a tracer."""
-    lives = [x for x in tracer.lives(wanted) if when is None or x.first.time <= when]
+    found = tracer.with_status(wanted) if re.match(r"status([.\[]|$)", what or "") else tracer.lives(wanted)
+    lives = [x for x in found if when is None or x.first.time <= when]
     chain = Chain()
     keys = {x.key for x in lives}
     if not lives:
@@ -117,9 +119,9 @@ def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime 
             if start is not None:
                 break
     if isinstance(start, Cause):
-        _follow(tracer, start, chain)
+        follow(tracer, start, chain)
     else:
-        chain.limits.append(_never(lives, what))
+        chain.limits.append(_never(lives, what, when))
     return chain
 
 
@@ -134,17 +136,29 @@ def _nothing(tracer: Tracer, wanted: Target) -> str:
     return f"no request about it succeeded in the log ({count:,} events); it takes writes of {'/'.join(wanted.resources)} at Metadata"
 
 
-def _never(lives: list[Life], what: str | None) -> str:
+def _never(lives: list[Life], what: str | None, when: dt.datetime | None) -> str:
     key = lives[-1].key
     did = {"delete": "deleted", "scale": "scaled", "create": "created"}.get(
         what or "", f"changed in {what}" if what else "changed"
     )
-    extra = (
-        "; bodies of its writes are not recorded, which Request would do"
-        if not any(r.object for r in lives[-1].revisions)
-        else ""
-    )
-    return f"{key} was not {did} in the time the log covers{extra}"
+    doubtful = [e for life in lives for e in _doubtful(life, what) if when is None or e.time <= when]
+    if doubtful:
+        named = ", ".join(f"{e.verb} by {e.actor} ({e.audit_id})" for e in doubtful[-3:])
+        more = f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
+        return f"whether {key} was {did} cannot be told: it may have been by {named}{more}, of which the log does not show what it did"
+    return f"{key} was not {did} in the time the log covers"
+
+
+def _doubtful(life: Life, what: str | None) -> list[Event]:
+    """Writes that may have been what was asked about, for all the log shows."""
+    if what == "delete":
+        return [e for e in life.maybe if e.verb in ("delete", "deletecollection")]
+    if what == "create":
+        return [e for e in life.maybe if e.verb == "create"]
+    shown = (r for r in life.revisions if authors.blind(r) and r.event.writes and not (r.event.verb == "create" and r.event.ok))
+    return [
+        r.event for r in shown if any(authors.may_touch(r.event, p) for p in _paths(what)) and r.event.verb in ("update", "patch")
+    ]
 
 
 def effect(tracer: Tracer, life: Life, what: str | None, when: dt.datetime | None) -> Cause | None:
@@ -162,33 +176,59 @@ def effect(tracer: Tracer, life: Life, what: str | None, when: dt.datetime | Non
             if made and (when is None or made.time <= when)
             else None
         )
-    paths = {"scale": ("spec.replicas",), None: ("spec", "data", "rules", "subjects", "stringData")}.get(what, (what or "",))
-    return changed(life, paths, when, creation=what is None)
+    return changed(life, _paths(what), when, creation=what is None)
 
 
 def changed(life: Life, paths: tuple[str, ...], when: dt.datetime | None, *, creation: bool = False) -> Cause | None:
     """The last write that changed one of some fields; with `creation` the one that made the object counts too."""
     found: Cause | None = None
-    before = None
-    for r in life.revisions:
+    shown = False
+    for step in authors.steps(life.revisions):
+        r = step.revision
         if when is not None and r.event.time > when:
             break
-        if r.event.writes:
-            if r.event.verb == "create" and r.event.subresource is None:
-                if creation:
-                    found = Cause(life, r.event, f"{life.key} created", "direct: asked for", CERTAIN)
-            elif before is not None and before.object is not None and r.object is not None:
-                hits = under(changes(before.object, r.object), paths)
-                if hits:
-                    sure = CERTAIN if r.known in (replay.EXACT, replay.DERIVED) else LIKELY
-                    found = Cause(life, r.event, f"{life.key}: {words(hits, most=3)}", "direct: asked for", sure)
-            elif paths == ("spec.replicas",) and r.event.subresource == "scale":
-                found = Cause(life, r.event, f"{life.key} scaled", "direct: asked for; to what is not recorded", LIKELY)
-        before = r
+        hits, first = under(step.changes, paths) if shown else [], not shown
+        own = [c for c in hits if step.authors[c.path].revision is r]
+        shown = shown or not authors.blind(r)
+        if r.event.verb == "create" and r.event.subresource is None:
+            if creation and r.event.ok:
+                found = Cause(life, r.event, f"{life.key} created", "direct: asked for", CERTAIN)
+        elif own:
+            found = Cause(life, r.event, f"{life.key}: {words(own, most=3)}", "direct: asked for", CERTAIN)
+        elif hits or (step.limit and any(authors.may_touch(r.event, p) for p in paths)):
+            limit = step.authors[hits[0].path].limit if hits else step.limit
+            rule = "seen: it was changed by then"
+            found = Cause(
+                life,
+                r.event,
+                f"{life.key}: {words(hits, most=3) or 'changed'}",
+                rule,
+                GUESS,
+                f"who changed it {limit}",
+                open=True,
+            )
+        elif not hits and r.event.ok and any(authors.asks(r.event, p) for p in paths) and (first or authors.blind(r)):
+            rule = "direct: asked for; what it was before is not recorded"
+            found = Cause(life, r.event, f"{life.key}: {' or '.join(paths)} asked for", rule, LIKELY)
     return found
 
 
-def _follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
+def _paths(what: str | None) -> tuple[str, ...]:
+    """The fields a word for an event is about; None is anything a person would call a change."""
+    return {"scale": ("spec.replicas",), None: ("spec", "data", "rules", "subjects", "stringData")}.get(what, (what or "",))
+
+
+def ended(tracer: Tracer, life: Life) -> Chain:
+    """The chain that led to the end of a life; what `why --event delete` and `who-deleted` both say."""
+    chain, end = Chain(), endings.ending(tracer, life)
+    if end is not None:
+        follow(tracer, end, chain)
+    else:
+        chain.limits.append(_never([life], "delete", None))
+    return chain
+
+
+def follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
     """Go from cause to cause until somebody outside the control plane, or the end of what the log knows."""
     now, seen = start, set()
     while len(chain.links) < MOST:

@@ -13,7 +13,7 @@ from auditlens import AuditlensError, engine
 
 # Where a function may be: the package's face first, then its modules.
 _HOMES = {
-    "history": ("story",), "diff": ("story",), "blame": ("story",), "state": ("state",), "why": ("why",),
+    "history": ("history",), "diff": ("diff",), "blame": ("diff",), "state": ("state",), "why": ("why",),
     "completeness": ("completeness", "complete"), "recommend": (), "coverage": (),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ _DRAWN = 40  # bars of a family
 def causes(ordered: list[dict[str, Any]], now: Scope) -> str | None:
     """The links of a chain drawn from the root to the effect; the audit id of the box that was clicked."""
     made = pl.DataFrame([
-        {"n": i, "who": plain(x["impersonated_username"] or x["username"] or "nobody"),
+        {"n": i, "who": plain(x["username"] or "nobody"),
          "did": plain(f"{x['verb']} {x['resource']}" + (f"/{x['subresource']}" if x["subresource"] else "")),
          "name": plain(str(x["name"] or "")), "effect": plain(str(x["effect"]))[:110], "rule": plain(str(x["rule"]))[:140], "sure": str(x["sure"]),
          "when": now.text(x["time"], precise=True), "audit_id": plain(str(x["audit_id"])), "kind": "root" if i == 0 else "link"}

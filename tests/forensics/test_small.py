@@ -12,8 +12,8 @@ import pytest
 from auditlens.errors import UsageError
 from auditlens.forensics.changes import changes, flatten, words
 from auditlens.forensics.completeness import completeness
+from auditlens.forensics.diff import blame, diff
 from auditlens.forensics.state import state
-from auditlens.forensics.story import blame, diff
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake

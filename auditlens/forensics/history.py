@@ -1,0 +1,127 @@
+"""The history of an object: every request that touched it, life by life, and what each changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from auditlens import engine, question
+from auditlens.forensics import authors, replay
+from auditlens.forensics.authors import Step
+from auditlens.forensics.changes import Change, flatten, words
+from auditlens.forensics.events import Event, load, lost
+from auditlens.forensics.replay import Life, Revision
+from auditlens.forensics.target import Target, target
+from auditlens.lake import Lake
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def lives_of(con: duckdb.DuckDBPyConnection, wanted: Target, *, until: dt.datetime | None = None) -> list[Life]:
+    """The lives of the objects asked for, with all their requests up to a time, reads of whole bodies included."""
+    where, params = wanted.where()
+    events = load(
+        con,
+        f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.verb <> 'watch' and t.name is not null "
+        f"and ($until::timestamptz is null or t.time <= $until::timestamptz) and {where}",
+        {**params, "until": until},
+    ) + lost(con, where, params, until)
+    ordered = sorted(
+        events, key=lambda e: (e.key.cluster, e.key.group, e.key.resource, e.key.namespace or "", e.key.name, e.order)
+    )
+    return [life for _, own in groupby(ordered, key=lambda e: e.key) for life in replay.lives(own)]
+
+
+def history(lake: Lake | str, object: str, *, namespace: str | None = None, **params: Any) -> question.Answer:
+    """The question `history`, with what replaying the bodies adds: `life`, `changed`, `no_op`, `ends`.
+
+    `life` counts the lives of a name from 1, `changed` says what a write changed, `no_op` marks writes after which the resource
+    version is as before, null where the log does not hold enough to tell.
+    """
+    import polars as pl
+
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+
+    def read(con: duckdb.DuckDBPyConnection) -> tuple[Target, str | None, list[Life]]:
+        wanted = target(con, object, namespace=namespace, cluster=params.get("cluster"))
+        return wanted, _one(con, wanted) or next(iter(wanted.resources), None), lives_of(con, wanted)
+
+    wanted, resource, lives = engine.with_snapshot(lake, read)
+    answer = question.answer(
+        lake, "history", resource=resource, api_group=wanted.group, name=wanted.name, namespace=namespace, **params
+    )
+    told = _told(lives)
+    keys = list(zip(*(answer.frame[c].to_list() for c in ("audit_id", "source", "line", "namespace", "name")), strict=True))
+    rows = [told.get(_address(k), {}) for k in keys]
+    for column, kind in (("life", pl.Int64), ("changed", pl.String), ("no_op", pl.Boolean), ("ends", pl.Boolean)):
+        answer.frame = answer.frame.with_columns(pl.Series(column, [r.get(column) for r in rows], kind))
+    return answer
+
+
+def _address(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    audit_id, source, line, namespace, name = key
+    return (audit_id, source, line, None if namespace == name else namespace, name)
+
+
+def _one(con: duckdb.DuckDBPyConnection, wanted: Target) -> str | None:
+    """Of several guesses at a custom kind's plural, the one the log has."""
+    for resource in wanted.resources:
+        if con.execute("select 1 from audit_objects where resource = ? limit 1", [resource]).fetchall():
+            return resource
+    return None
+
+
+def _told(lives: list[Life]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    out: dict[tuple[Any, ...], dict[str, Any]] = {}
+    numbers: dict[Any, int] = {}
+    for life in lives:
+        numbers[life.key] = numbers.get(life.key, 0) + 1
+        before: Revision | None = None
+        by_event = {id(step.revision.event): step for step in authors.steps(life.revisions)}
+        for event in replay.sequence(life.events):
+            row: dict[str, Any] = {"life": numbers[life.key], "ends": event is life.ended}
+            if event.writes and event.ok and event.subresource not in replay.INERT:
+                row["no_op"] = no_op(before, event)
+            step = by_event.get(id(event))
+            if step is not None:
+                if event.writes:
+                    row["changed"] = change_words(before, step)
+                before = step.revision
+            elif event.writes and event.ok and event is life.ended:
+                row["changed"] = "deleted"
+            k = event.key
+            where = None if k.namespace == k.name and k.resource == "namespaces" else k.namespace
+            out[(event.audit_id, event.source, event.line, where, k.name)] = row
+    return out
+
+
+def no_op(before: Revision | None, event: Event) -> bool | None:
+    """Whether a write left the resource version as it was; None where the log does not tell."""
+    if event.verb not in ("update", "patch") or event.rv is None or before is None or before.rv is None:
+        return False if event.verb not in ("update", "patch") else None
+    return event.rv <= before.rv and not replay.gone(event)
+
+
+def change_words(before: Revision | None, step: Step) -> str | None:
+    """What a revision changed, in words; what others may have changed is told apart."""
+    revision = step.revision
+    event = revision.event
+    if event.verb == "create" and event.subresource is None:
+        return "created" if event.ok else revision.note
+    if authors.blind(revision) or before is None or authors.blind(before):
+        if not event.ok:
+            return revision.note
+        asked = event.request
+        if event.verb == "patch" and isinstance(asked, dict):
+            return "asked for: " + words([Change(p, None, v, "added") for p, v in sorted(flatten(asked).items())])
+        return None
+    own = step.by_itself()
+    rest = len(step.changes) - len(own)
+    told = [words(own)] if own else []
+    if rest:
+        told.append(f"{rest} fields differ of which the log does not show who changed them")
+    if step.limit:
+        told.append(f"the rest {step.limit}")
+    return "; ".join(told) or None
