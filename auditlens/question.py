@@ -9,7 +9,8 @@ A file `questions/who-deleted.sql` is the question `who-deleted`. Its opening co
     params.name = "name of the object; globs"
     */
 
-The SQL uses each declared parameter as `$name`; loading fails when declared and used parameters differ.
+The SQL uses each declared parameter as `$name`; loading fails when declared and used parameters differ. What SQL cannot tell a
+function adds that the file names as `finish`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
@@ -101,6 +103,7 @@ class Question:
     group: str = ""
     show: tuple[str, ...] = ()  # the columns of the table on a terminal; all others with --wide
     logged: tuple[Logged, ...] | None = None  # `needs` for the policy tools; None is not declared
+    finish: str = ""  # `module:function(con, frame, values)` that makes the answer of the rows, where SQL alone cannot
 
     @property
     def takes_object(self) -> bool:
@@ -131,7 +134,7 @@ def load(path: Traversable) -> Question:
         params = tuple(_param(name, doc) for name, doc in head.get("params", {}).items())
         logged = tuple(map(_logged, head["logged"])) if "logged" in head else None
         name, title, needs, group = path.name.removesuffix(".sql"), head["title"], head["needs"], head.get("group", "")
-        question = Question(name, title, needs, text, params, group, tuple(head.get("show", ())), logged)
+        question = Question(name, title, needs, text, params, group, tuple(head.get("show", ())), logged, head.get("finish", ""))
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as e:
         raise QuestionError(f"{path}: {e}") from e
     used = set(duckdb.extract_statements(text)[0].named_parameters)
@@ -227,10 +230,16 @@ def answer(
             bound["resource"] = _resource(con, word)
             if "." in word and "api_group" in bound:
                 bound["api_group"] = bound["api_group"] or kinds.parse_object(f"{word}/x").api_group
-        result = Answer(asked, engine.query(con, asked.sql, bound, timeout=timeout), values)
+        frame = engine.query(con, asked.sql, bound, timeout=timeout)
+        if asked.finish:
+            module, _, function = asked.finish.partition(":")
+            frame = getattr(import_module(module), function)(con, frame, values)
+        result = Answer(asked, frame, values)
         result.notes += _notes(con, result)
         return result
 
+    if asked.finish:  # what led to a row may be older than the window
+        return engine.with_snapshot(lake, run)
     return engine.with_snapshot(lake, run, since=values.get("since"), until=values.get("until"))
 
 

@@ -21,8 +21,8 @@ import duckdb
 from common import capture, table, vary, workdir
 
 from auditlens import question
-from auditlens.forensics.state import state
 from auditlens.forensics.history import history
+from auditlens.forensics.state import state
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake

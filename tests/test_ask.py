@@ -246,7 +246,7 @@ def test_the_command_answers_in_every_format_and_keeps_stdout_for_the_answer(del
     found = auditlens("ask", "who-deleted", "pod/web", "-n", "shop", "--lake", deletions, "-o", "json")
     (row,) = json.loads(found.stdout)
     assert row["username"] == "alice"
-    assert set(row) >= {"time", "username", "impersonated_username", "verb", "how", "namespace", "resource", "name", "uid", "code",
+    assert set(row) >= {"time", "username", "impersonator", "verb", "how", "namespace", "resource", "name", "uid", "code",
                         "source_ip", "client", "user_agent", "audit_id", "source", "line"}  # fmt: skip
     table = auditlens("ask", "who-deleted", "pod/web", "-n", "shop", "--lake", deletions)
     assert b"alice" in table.stdout
