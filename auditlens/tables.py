@@ -225,7 +225,9 @@ class Audit(Table):
     extra: str | None = col("Fields this version does not know, JSON.", "r.extra")
     partial: bool | None = col("The event was cut: only the fields before the cut are known.", "r.partial")
     truncated: bool | None = col(
-        "The apiserver dropped the bodies for size.", "coalesce(e.annotations['audit.k8s.io/truncated'] = 'true', false)"
+        "Bodies were dropped, mostly for size: the apiserver's mark, or a text in their place (then in `extra`).",
+        "coalesce(e.annotations['audit.k8s.io/truncated'] = 'true', false) or case when r.extra is null then false "
+        "else json_exists(r.extra, '$.requestObject') or json_exists(r.extra, '$.responseObject') end",
     )
     time_source: str | None = col("Where `stage_time` is from: event, received, wrapper; null when unknown.", "r.time_source")
     import_id: str | None = col("The import that wrote the row; joins `imports`.", "r.import_id")

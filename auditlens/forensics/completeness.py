@@ -237,7 +237,7 @@ def _cut(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     """Events without the bodies their level promises, and events cut on the way."""
     out = []
     for column, why in (
-        ("truncated", "events whose bodies the apiserver dropped for size"),
+        ("truncated", "events whose bodies were dropped for size"),
         ("partial", "events that were cut short"),
     ):
         for r in _rows(

@@ -12,10 +12,11 @@ import msgspec
 from auditlens.records import Event, Record, Reject
 
 from . import legacy, salvage
-from .line import members, mended, string
+from .line import members, mended, string, text_of, value_of
 
 __all__ = ["read_event"]
 
+_BODIES = ("requestObject", "responseObject")
 _decode = msgspec.json.Decoder().decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -101,15 +102,25 @@ def _event(fields: dict[str, msgspec.Raw], partial: bool) -> Event:
                 event.head[name] = check(name, value)
         elif bytes(raw) == b"null":
             continue
-        elif name == "requestObject":
-            event.request_object = bytes(raw)
-        elif name == "responseObject":
-            event.response_object = bytes(raw)
+        elif name in _BODIES:
+            body = _body(raw)
+            if body is None:  # what a platform put in its place, such as AKS' skipped-too-big-size-object
+                event.extra[name] = _decoded(name, raw)
+            elif name == "requestObject":
+                event.request_object = body
+            else:
+                event.response_object = body
         elif not _is_old(name, raw, version):
             event.extra[name] = _decoded(name, raw)
     if not version.endswith("/v1"):
         _old_times(event.head, fields)
     return event
+
+
+def _body(raw: msgspec.Raw) -> bytes | None:
+    """A body's JSON text, also of one that was made a text; None when it is no object and no list."""
+    text = text_of(raw)
+    return text if text and text.lstrip()[:1] in (b"{", b"[") and value_of(text) is not None else None
 
 
 def _is_old(name: str, raw: msgspec.Raw, version: str) -> bool:
