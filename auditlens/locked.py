@@ -48,7 +48,7 @@ def functions() -> frozenset[str]:
     return frozenset(word for line in text.splitlines() if not line.startswith("# ") for word in line.split())
 
 
-def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFrame:
+def sql(lake: Lake | str | Path, statement: str, *, timeout: float = 60.0) -> pl.DataFrame:
     """Run one read-only SELECT on the tables of the lake.
 
     It can read the snapshot's files and nothing else: no other file, no network, no setting, no second statement, no DDL. It
@@ -60,7 +60,7 @@ def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFr
     """
     import polars as pl
 
-    path = lake if isinstance(lake, str) else str(lake.path)
+    path = str(getattr(lake, "path", lake))
     with tempfile.TemporaryDirectory(prefix="auditlens-sql-", ignore_cleanup_errors=True) as spill:
         request = {"lake": path, "statement": statement, "timeout": timeout, "spill": spill, "parent": os.getpid()}
         return pl.read_ipc_stream(_asked(json.dumps(request).encode(), timeout, Path(spill) / "stderr"))
