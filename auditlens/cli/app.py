@@ -115,12 +115,16 @@ def demo(
 def dashboard(
     lake: LakePath = LAKE,
     port: Annotated[int, typer.Option(help="Port to listen on, on the loopback address.")] = 8501,
-    address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    address: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with a login.")] = "127.0.0.1",
+    host: Annotated[
+        list[str] | None, typer.Option(help="A further name in its URL, as of a proxy; other names are not answered. Repeatable.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without a login.")] = False,
 ) -> int:
     """Open the forensics dashboard in a browser."""
     from auditlens.cli import demo as module
 
-    return module.dashboard(lake, address, port)
+    module.dashboard(lake, address, port, host or [], insecure)
 
 
 @lake_app.command()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
 from auditlens.cli import say
 from auditlens.errors import UsageError
@@ -48,8 +48,8 @@ def run(lake: Path | None) -> int:
     return status
 
 
-def dashboard(lake: Path, address: str, port: int) -> int:
-    """Run Streamlit on the dashboard; it stays on the loopback address unless told otherwise."""
+def dashboard(lake: Path, address: str, port: int, hosts: list[str], insecure: bool) -> NoReturn:
+    """Become the dashboard's server, so that whoever ends this process ends it; on loopback unless told otherwise."""
     from importlib.util import find_spec
 
     from auditlens import share
@@ -57,7 +57,16 @@ def dashboard(lake: Path, address: str, port: int) -> int:
     if find_spec("streamlit") is None:
         raise UsageError("the dashboard needs Streamlit: pip install 'auditlens[dashboard]'")
     entry = share.directory("dashboards") / "serve.py"
+    shown = hosts[0] if hosts else address  # else Streamlit asks a host of the Internet for this machine's address, to print it
     command = [
-        sys.executable, str(entry), "--server.address", address, "--server.port", str(port), "--browser.gatherUsageStats", "false",
+        sys.executable, str(entry), "--server.address", address, "--server.port", str(port), "--browser.serverAddress", shown,
+        "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
-    return subprocess.run(command, env=os.environ | {"AUDITLENS_LAKE": str(lake.resolve())}, check=False).returncode
+    more = {
+        "AUDITLENS_LAKE": str(lake.resolve()),
+        "AUDITLENS_HOSTS": ",".join(hosts),
+        "AUDITLENS_INSECURE": "1" if insecure else "",
+    }
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, command, os.environ | more)

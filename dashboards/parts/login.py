@@ -7,11 +7,16 @@ from pathlib import Path
 
 import streamlit as st
 
+from parts import hosts
 from parts.show import literal
 
 
 def allowed() -> bool:
     """Whether the reader may see the dashboard; draws the way in where not."""
+    address = st.get_option("server.address")
+    if address and (why := hosts.exposed(address)):  # where Streamlit was started without our server
+        st.error(f"Nobody is let in: {why}.", icon=":material/lock:")
+        return False
     loaded = st.secrets.load_if_toml_exists()
     if not loaded:
         if any(Path(f).exists() for f in st.get_option("secrets.files")):  # one that cannot be read must not open the door

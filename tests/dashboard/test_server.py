@@ -1,0 +1,136 @@
+"""The dashboard's server ends when it is ended, answers to its own names alone, and is not opened to a network without a login."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import run, spawn
+
+from .helpers import ROOT, stop
+
+sys.path.insert(0, str(ROOT / "dashboards"))
+from parts import hosts
+
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _started(lake: Path, *more: str) -> tuple[subprocess.Popen[bytes], int]:
+    port = _free_port()
+    process = spawn(
+        [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", port, *more],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not _listens(port):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return process, port
+
+
+@pytest.fixture(scope="module")
+def server(small_lake: Path) -> Iterator[int]:
+    """The port of a dashboard with one name of its own."""
+    process, port = _started(small_lake, "--host", "audit.example.com")
+    yield port
+    stop(process)
+
+
+def _status(port: int, path: str, **headers: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.putrequest("GET", path, skip_host=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_it_answers_to_its_own_names_alone(server: int) -> None:
+    own = [f"127.0.0.1:{server}", f"localhost:{server}", "audit.example.com", "10.0.0.1:8501", "[::1]:1", "a.localhost"]
+    others = ["evil.example", f"evil.example:{server}", "audit.example.com.evil.example", "127.0.0.1.nip.io", "x@localhost", ""]
+    for host in own:
+        assert _status(server, "/", Host=host) == 200, host
+        assert _status(server, "/_stcore/stream", Host=host, **UPGRADE) == 101, host
+    for host in others:
+        for path in ("/", "/_stcore/health", "/media/x", "/_stcore/upload_file/a/b"):
+            assert _status(server, path, Host=host) == 403, (host, path)
+        assert _status(server, "/_stcore/stream", Host=host, **UPGRADE) == 403, host
+
+
+def test_no_page_of_another_site_gets_an_answer(server: int) -> None:
+    host = f"127.0.0.1:{server}"
+    foreign = [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        f"http://localhost:{server}",
+        f"http://u@{host}",
+        "http://[",
+        "",
+    ]
+    for origin in foreign:
+        assert _status(server, "/", Host=host, Origin=origin) == 403, origin
+        assert _status(server, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE) == 403, origin
+    for origin in (f"http://{host}", "https://audit.example.com"):  # the latter behind a proxy that changes Host
+        assert _status(server, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE) == 101, origin
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_ending_the_command_ends_the_server(small_lake: Path, end: signal.Signals) -> None:
+    process, port = _started(small_lake)
+    os.kill(process.pid, end)  # of the process alone, not of its group
+    process.wait(60)
+    assert not _listens(port)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.7", "example.com", "", None])
+def test_a_public_address_needs_a_login(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    monkeypatch.setattr(hosts, "has_login", lambda: False)
+    assert "is not loopback" in (hosts.exposed(address) or "")
+    monkeypatch.setattr(hosts, "has_login", lambda: True)
+    assert hosts.exposed(address) is None
+    monkeypatch.setattr(hosts, "has_login", lambda: False)
+    monkeypatch.setenv(hosts.INSECURE, "1")
+    assert hosts.exposed(address) is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_none(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(hosts, "has_login", lambda: False)
+    assert hosts.exposed(address) is None
+
+
+def test_the_command_refuses_a_public_address_with_a_sentence(small_lake: Path, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    done = run(
+        [sys.executable, "-m", "auditlens", "dashboard", "--lake", small_lake, "--address", "0.0.0.0", "--port", _free_port()],
+        cwd=tmp_path, env=os.environ | home, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("auditlens: error: 0.0.0.0 is not loopback: anyone who reaches it")
+    assert done.stdout == b""
