@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -42,7 +44,7 @@ def connect(
     import duckdb
 
     snapshot = lake.snapshot()
-    con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": tempfile.gettempdir()})
+    con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": _spill()})
     con.execute("set TimeZone = 'UTC'")
     con.execute("set parquet_metadata_cache = true")  # files never change; a question scans the same ones ten times
     if repeats := snapshot.files(Repeats.NAME):
@@ -61,6 +63,14 @@ def connect(
 def words() -> str:
     """The macros and views of words.sql, which read the tables."""
     return (files("auditlens") / "words.sql").read_text(encoding="utf-8")
+
+
+@cache
+def _spill() -> str:
+    """Where DuckDB puts what does not fit into memory: bodies, so nobody else may read it, and DuckDB's files follow the umask."""
+    directory = tempfile.mkdtemp(prefix="auditlens-spill-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def with_snapshot(

@@ -62,18 +62,18 @@ def sql(lake: Lake | str | Path, statement: str, *, timeout: float = 60.0) -> pl
 
     path = str(getattr(lake, "path", lake))
     with tempfile.TemporaryDirectory(prefix="auditlens-sql-", ignore_cleanup_errors=True) as spill:
-        request = {"lake": path, "statement": statement, "timeout": timeout, "spill": spill, "parent": os.getpid()}
-        return pl.read_ipc_stream(_asked(json.dumps(request).encode(), timeout, Path(spill) / "stderr"))
+        request = {"lake": path, "statement": statement, "timeout": timeout, "parent": os.getpid()}
+        return pl.read_ipc_stream(_asked(json.dumps(request).encode(), timeout, Path(spill)))
 
 
-def _asked(request: bytes, timeout: float, stderr: Path) -> bytes:
+def _asked(request: bytes, timeout: float, spill: Path) -> bytes:
     """The Arrow stream that a child answers with."""
-    late = threading.Event()
+    late, stderr = threading.Event(), spill / "stderr"
     with (
         stderr.open("wb") as errors,
         subprocess.Popen(
             [sys.executable, "-m", "auditlens.locked"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=process.environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=process.environment() | {"TMPDIR": str(spill)},
         ) as child,
     ):  # fmt: skip
         assert child.stdin and child.stdout
@@ -171,20 +171,19 @@ def _run(request: dict[str, Any], out: _Out) -> pl.DataFrame:
             cpu = int(request["timeout"] * (os.cpu_count() or 1)) + 30
             process.limit(more_bytes=_MEMORY, cpu_seconds=cpu, file_bytes=_SPILL)
         refuse(con, statement)
-        _lock(con, lake, request["spill"])
+        _lock(con, lake)
         return engine.query(con, statement, {})
 
     return engine.with_snapshot(lake, run)
 
 
-def _lock(con: duckdb.DuckDBPyConnection, lake: Lake, spill: str) -> None:
+def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Close every way out of the snapshot's files that DuckDB can close."""
     from auditlens.tables import PUBLIC, Repeats
 
     snapshot = lake.snapshot()
     allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
     con.execute("set allowed_paths = [" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
-    con.execute("set temp_directory = '" + spill.replace("'", "''") + "'")
     con.execute(f"set max_temp_directory_size = '{_SPILL} bytes'")
     con.execute("set enable_external_access = false")
     con.execute("set python_enable_replacements = false")

@@ -133,7 +133,10 @@ def info(lake: LakePath = LAKE, output: Output = None) -> int:
     from auditlens.cli.asking import show
     from auditlens.lake.care import info as run
 
-    show(run(existing(lake)), output)
+    opened = existing(lake)
+    show(run(opened), output)
+    if readers := opened.readers():
+        say(readers)
     return ExitCode.OK
 
 
@@ -176,8 +179,11 @@ def verify(lake: LakePath = LAKE, output: Output = None) -> int:
     from auditlens.cli.asking import show
     from auditlens.lake.care import verify as run
 
-    frame = run(existing(lake))
+    opened = existing(lake)
+    frame = run(opened)
     show(frame, output)
+    if readers := opened.readers():
+        say(readers)
     bad = frame.filter(frame["problem"].is_in(["missing", "changed"])).height if frame.height else 0
     say("every committed file is as it was written" if not bad else f"{bad} committed files are not as they were written")
     return ExitCode.FINDINGS if bad or frame.height else ExitCode.OK

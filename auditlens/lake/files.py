@@ -47,6 +47,16 @@ class NewFile:
         return json.dumps(stats)
 
 
+def make_private(root: Path) -> None:
+    """Make a lake's directory, which only its owner can enter, whatever the umask; one that is there keeps its mode.
+
+    That is the one lock: what is inside follows the umask, so `chmod g+rx` of the lake alone opens it to a group.
+    """
+    if not root.is_dir():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
+
+
 class Staging:
     """A directory of the lake for files nobody may see yet.
 
@@ -57,11 +67,12 @@ class Staging:
     def __init__(self, root: Path, directory: Callable[[str], Path], committed: Callable[[str], set[str]]) -> None:
         self.directory = directory  # of a table
         self.attempt = uuid.uuid4().hex[:8]  # two attempts at one import never share a file name
-        self.dir = root / STAGING / self.attempt
+        self.root, self.dir = root, root / STAGING / self.attempt
         self._committed = committed
         self._placed: list[NewFile] = []
 
     def __enter__(self) -> Staging:
+        make_private(self.root)
         self.dir.mkdir(parents=True)
         return self
 

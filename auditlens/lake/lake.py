@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import stat
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditlens.errors import LakeError
-from auditlens.lake.files import NewFile, Staging
+from auditlens.lake.files import NewFile, Staging, make_private
 from auditlens.lake.snapshot import DataFile, Snapshot
 from auditlens.tables import TABLES, Imports, Repeats, Table
 
@@ -37,6 +38,14 @@ class Lake:
     def exists(self) -> bool:
         """Whether anything was ever committed here."""
         return (self.path / Imports.NAME / _LOG).is_dir()
+
+    def readers(self) -> str | None:
+        """A sentence about who but its owner can enter its directory, None when nobody can."""
+        mode = self.path.stat().st_mode if self.path.is_dir() else 0
+        if not mode & (stat.S_IXGRP | stat.S_IXOTH):
+            return None
+        who = "everybody on this machine" if mode & stat.S_IXOTH else "its group"
+        return f"{who} can read this lake (mode {stat.S_IMODE(mode):o}); to close it: chmod 700 {self.path}"
 
     def directory(self, table: str) -> Path:
         """Where a table lies: in a lake that an older version began, under the table's former name.
@@ -147,6 +156,7 @@ class Lake:
         from deltalake import DeltaTable
 
         kind, directory = TABLES[table], self.directory(table)
+        make_private(self.path)
         directory.mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
             str(directory),
