@@ -292,8 +292,9 @@ def test_of_a_damaged_file_what_could_be_read_is_kept_and_the_damage_told(tmp_pa
     path.write_bytes(packed[: len(packed) * 2 // 3])
     done = auditlens("import", path, "--lake", tmp_path / "lake", "-o", "json")
     counts = json.loads(done.stdout)
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert b"ends early or is damaged" in done.stderr
+    assert auditlens("import", path, "--lake", tmp_path / "lake").returncode == 1  # nor is it whole the second time
     assert str(path).encode() in done.stderr
     if suffix != "bz2":  # its blocks are larger than this file
         assert counts["rows"]["audit"] > 100

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from conftest import write
+from conftest import auditlens, day, imported, rows, text, write
 
 from auditlens.errors import UsageError
+from auditlens.importing.run import import_files
 from auditlens.importing.sources import SourceFile, Stream, decompression_errors, find_sources
 
 PACKERS = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress, "xz": lzma.compress, "": bytes}
@@ -116,10 +117,67 @@ def test_a_file_that_grows_is_read_as_far_as_it_was_when_it_was_hashed(tmp_path:
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
-    from auditlens.errors import AuditlensError
-    from auditlens.importing.run import import_files
-
     log = write(tmp_path / "secret.log", b"x\n")
     log.chmod(0)
-    with pytest.raises(AuditlensError, match=r"secret\.log"):
-        import_files([log], tmp_path / "lake")
+    (source,) = import_files([log], tmp_path / "lake").sources
+    assert (source.source, source.error) == (str(log), "cannot be read: Permission denied")
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs, events = tmp_path / "logs", list(day(12))
+    for n, name in enumerate([b"a.log", b"bad\xff\x1b.log", b"closed.log", b"sub/d.log", b"vanishes.log"]):
+        write(logs / os.fsdecode(name), events[n * 2 : n * 2 + 2])
+    (logs / "broken.log.gz").write_bytes(gzip.compress(text(*events[10:]))[:40])
+    (logs / "nowhere.log").symlink_to(tmp_path / "nothing")
+    (logs / "sub" / "round").symlink_to(logs)
+    (logs / "self").symlink_to("self")
+    real, opened = Path.open, []
+
+    def refuse(path: Path, *args: object, **more: object) -> object:
+        if path.name == "closed.log":
+            raise PermissionError(13, "Permission denied", str(path))
+        if path.name == "vanishes.log":
+            opened.append(path)
+            if len(opened) > 1:  # it was there when its content was hashed
+                raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path, *args, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    report = imported(tmp_path / "lake", logs)
+    errors = {s.source.rpartition("/")[2]: s.error for s in report.sources}
+    assert {name: error and error.partition(":")[0] for name, error in errors.items()} == {
+        "a.log": None, "bad\\xff\x1b.log": None, "d.log": None, "closed.log": "cannot be read", "vanishes.log": "cannot be read",
+        "nowhere.log": "cannot be read", "self": "cannot be read", "round": "a link to a directory that it lies in",
+        "broken.log.gz": "the compressed data ends early or is damaged",
+    }  # fmt: skip
+    assert rows(tmp_path / "lake", "select count(*) from audit where not partial") == [(6,)]
+    assert "bad\\xff" in rows(tmp_path / "lake", "select max(source) from audit where source like '%bad%'")[0][0]
+
+
+def test_a_file_that_cannot_be_read_makes_the_command_fail_at_the_end(tmp_path: Path) -> None:
+    write(tmp_path / "logs" / "a.log", day(3))
+    (tmp_path / "logs" / "gone\n\x1b[31m.log").symlink_to(tmp_path / "nothing")
+    done = auditlens("import", tmp_path / "logs", "--lake", tmp_path / "lake")
+    assert done.returncode == 1
+    assert b"gone\\n\\x1b[31m.log: cannot be read" in done.stderr
+    assert b"1 of 2 sources could not be read" in done.stderr
+    assert rows(tmp_path / "lake", "select count(*) from audit") == [(3,)]
+
+
+def test_one_path_is_one_path(tmp_path: Path) -> None:
+    log = write(tmp_path / "a.log", day(3))
+    for paths in (str(log), log, [log]):
+        assert import_files(paths, tmp_path / "lake").sources[0].records == 3
+
+
+def test_links_to_directories_are_followed_once(tmp_path: Path) -> None:
+    for name in ("x", "y", "z"):
+        write(tmp_path / "all" / name / f"{name}.log", b"x\n")
+    for a in "xyz":
+        for b in "xyz":
+            (tmp_path / "all" / a / f"to-{b}").symlink_to(tmp_path / "all" / b)
+    write(tmp_path / "elsewhere" / "far.log", b"x\n")
+    (tmp_path / "all" / "far").symlink_to(tmp_path / "elsewhere")
+    found = find_sources([tmp_path / "all"])
+    assert [Path(s.name).name for s in found if not s.error] == ["far.log", "x.log", "y.log", "z.log"]
+    assert [Path(s.name).name for s in found if s.error] == ["to-x", "to-y", "to-z"]  # of themselves

@@ -36,6 +36,7 @@ def run(
     """Import and report."""
     from auditlens.importing.run import import_files
     from auditlens.importing.sources import find_sources
+    from auditlens.output import plain
 
     if redact not in ("secrets", "none"):
         raise UsageError("--redact takes secrets or none")
@@ -50,19 +51,21 @@ def run(
             max_line=size(max_line), keep=_filter(policy), progress=progress,
         )  # fmt: skip
     counts = report.total()
-    for source in report.sources:
-        if source.error:
-            say(f"{source.source}: {source.error}; what was read up to there is imported")
+    unread = [source for source in report.sources if source.error]
+    for source in unread:
+        say(f"{plain(source.source)}: {source.error}" + ("; what was read up to there is imported" if source.bytes else ""))
     if output == "json":
         print(json.dumps(counts))
     else:
         _tell(report, counts, lake)
-    failed = counts["rejects"] or any(s.error for s in report.sources)
     if counts["rejects"]:
         say(
             f"{counts['rejects']:,} records were rejected; see them with: auditlens sql 'select source, line, reason from rejects'"
         )
-    return ExitCode.REJECTS if strict and failed else ExitCode.OK
+    if unread:
+        say(f"{len(unread):,} of {len(report.sources):,} sources could not be read, or not to their end; the others are imported")
+        return ExitCode.REJECTS if strict else ExitCode.FAILED
+    return ExitCode.REJECTS if strict and counts["rejects"] else ExitCode.OK
 
 
 def size(text: str) -> int:

@@ -24,7 +24,7 @@ import duckdb
 
 from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
-from auditlens.importing.sources import SourceFile
+from auditlens.importing.sources import SourceFile, given
 from auditlens.importing.tail import BLOCK, Tail, fingerprint_of, opened, siblings
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
@@ -39,7 +39,7 @@ _FOLD = 30.0  # seconds between folds
 
 
 def follow(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     lake: Lake | str | Path,
     *,
     cluster: str | None = None,
@@ -71,7 +71,7 @@ def follow(
     redactor = Redactor.from_config(Path(redact_key) if redact_key else None) if redact else NO_REDACTION
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     with contextlib.closing(_Into(lake, cluster, format, redactor, keep, report)) as into:
-        _loop(_Follower([str(p) for p in paths], into, say), Folder(lake), stop or threading.Event(), poll, wait)
+        _loop(_Follower(given(paths), into, say), Folder(lake), stop or threading.Event(), poll, wait)
 
 
 def _loop(follower: _Follower, folder: Folder, stop: threading.Event, poll: float, wait: float) -> None:

@@ -20,11 +20,11 @@ from auditlens.errors import AuditlensError, UsageError
 from auditlens.importing.batches import Filter
 from auditlens.importing.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
-from auditlens.importing.sources import SourceFile, find_sources
+from auditlens.importing.sources import SourceFile, Unreadable, find_sources
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
-from auditlens.lake.files import STAGING, sha256_of
+from auditlens.lake.files import STAGING
 from auditlens.tables import DERIVED, PRIMARY, Imports
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class ImportReport:
 
 
 def import_files(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     lake: Lake | str | Path,
     *,
     cluster: str | None = None,
@@ -72,7 +72,8 @@ def import_files(
     """Import files, directories, globs or `-` into a lake; what was imported before is reported as duplicates.
 
     Args:
-        paths: what to read; compressed or not, whatever wrapper the events are in.
+        paths: what to read, one path or several; compressed or not, whatever wrapper the events are in. A file that cannot
+            be read is left out, and its report says why.
         lake: the lake, or its directory; made when missing.
         cluster: the cluster the logs are from; default: what the logs' wrapper says, else `default`.
         format: `auto`, or `audit`, `klog`.
@@ -159,7 +160,11 @@ class _Run:
             fresh: list[Read] = []
             twins: list[SourceFile] = []  # the same content again: imported before once the rest is in
             for file in files:
-                read = self._identify(file)
+                try:
+                    read = self._identify(file)
+                except Unreadable as e:
+                    reports.append(SourceReport(file.name, error=str(e)))
+                    continue
                 before = known.find(read.file_sha256, read.sha256)
                 if before:
                     reports.append(_imported_before(file.name, before))
@@ -176,7 +181,7 @@ class _Run:
         """What a source is, by content; a large compressed file by its stored bytes, a pipe by nothing until it is read."""
         digest, size, content = uuid.uuid4().hex, 0, ""
         if file.path is not None and file.size is not None:
-            digest, size = sha256_of(file.path)
+            digest, size = file.sha256()
             if not file.compressed:
                 content = digest
             elif size < _SMALL:
@@ -206,12 +211,18 @@ class _Run:
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             writer = Writer(self._connection(), staging, batch_id, self.redactor)
+            whole: list[Read] = []
             for read in reads:
-                self._read(read, writer)
+                try:
+                    self._read(read, writer)
+                except Unreadable as e:  # it vanished since it was looked at
+                    read.report.error = str(e)
+                    continue
+                whole.append(read)
                 if before := known.find(read.sha256):  # known only now: then it is alone in its batch
                     return [_imported_before(read.source.name, before)]
             writer.flush()
-            done = commit_batch(self.lake, writer, staging, batch_id, reads, self.redactor)
+            done = not whole or commit_batch(self.lake, writer, staging, batch_id, whole, self.redactor)
             return [r.report for r in reads] if done else None
 
     def _read(self, read: Read, writer: Writer) -> None:
@@ -219,8 +230,7 @@ class _Run:
         from auditlens.importing.batches import SourceReader
 
         assert read.file is not None, "what is no file is not read here"
-        path = read.file.path
-        latest = path.stat().st_mtime if path is not None else None
+        latest = read.file.mtime
         reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest, keep=self.keep)
         with read.file.open(limit=read.file_bytes or None) as stream:
             chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)
@@ -250,7 +260,7 @@ class _Known:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        names = ["cluster", "policy", "sha256", "file_sha256", *_SAME, "dropped"]
+        names = ["cluster", "policy", "sha256", "file_sha256", *_SAME, "dropped", "error"]
         schema = Imports.arrow_schema()  # files of older versions lack columns
         while True:
             snapshot = lake.snapshot()
@@ -275,7 +285,8 @@ class _Known:
 
 def _imported_before(source: str, row: dict[str, Any]) -> SourceReport:
     dropped = row["dropped"] or 0
-    return SourceReport(source, **{n: row[n] for n in _SAME}, duplicates=row["records"] - dropped, dropped=dropped)
+    same = {n: row[n] for n in _SAME}
+    return SourceReport(source, **same, duplicates=row["records"] - dropped, dropped=dropped, error=row["error"])
 
 
 def _ahead(items: Iterable[T]) -> Iterator[T]:

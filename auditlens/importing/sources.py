@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import glob
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
-from auditlens.errors import UsageError
+from auditlens.errors import AuditlensError, LakeError, UsageError
+from auditlens.lake.files import sha256_of
 
 # lumberjack's name for a rotated file: NAME-2006-01-02T15-04-05.000EXT, .gz behind it once compressed
 _ROTATED = re.compile(r"^(?P<stem>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(?P<ext>\.[^.]*)?$")
@@ -25,19 +29,54 @@ _COMPRESSION = re.compile(r"\.(gz|zst|bz2|xz)$")
 STDIN = "-"
 
 
+class Unreadable(AuditlensError):
+    """One source that cannot be read; the others can."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file to read. `name` is the evidence's source: the path as the user gave it, or `-`."""
+    """One file to read. `name` is the evidence's source: the path as the user gave it, or `-`; `error` why it cannot be read.
+
+    Bytes of a path that are no UTF-8 are escaped in the name.
+    """
 
     path: Path | None
     name: str
+    error: str | None = None
 
     @property
     def size(self) -> int | None:
         """Bytes as stored; None for standard input and pipes."""
-        if self.path is None or not self.path.is_file():
+        if self.path is None or self.error:
             return None
-        return self.path.stat().st_size
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return 0  # gone: reading it will say so
+        return stat.st_size if S_ISREG(stat.st_mode) else None
+
+    @property
+    def mtime(self) -> float | None:
+        """When it was last written, in seconds since 1970; None for standard input."""
+        with self._readable():
+            return self.path.stat().st_mtime if self.path is not None else None
+
+    def sha256(self) -> tuple[str, int]:
+        """Digest and number of the bytes as stored."""
+        assert self.path is not None
+        with self._readable():
+            return sha256_of(self.path)
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What goes wrong with the file inside is Unreadable."""
+        if self.error:
+            raise Unreadable(self.error)
+        try:
+            yield
+        except (OSError, LakeError) as e:  # that of the lake's own files says which file, which the report does
+            cause = e.__cause__ if isinstance(e, LakeError) else e
+            raise Unreadable(f"cannot be read: {getattr(cause, 'strerror', None) or e}") from e
 
     @property
     def instance(self) -> str:
@@ -51,12 +90,13 @@ class SourceFile:
         """Whether the content is stored as something else, such as compressed; told by its first bytes, not by the name."""
         if self.path is None:
             return False
-        with self.path.open("rb") as f:
+        with self._readable(), self.path.open("rb") as f:
             return _codec(f.read(6)) is not None
 
     def open(self, limit: int | None = None) -> Stream:
         """The decompressed bytes; at most `limit` bytes as stored, so that a file that grows is read as it was hashed."""
-        return Stream(sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0), limit)
+        with self._readable():
+            return Stream(sys.stdin.buffer if self.path is None else self.path.open("rb", buffering=0), limit)
 
 
 class _Stored(io.RawIOBase):
@@ -180,31 +220,43 @@ def decompression_errors() -> tuple[type[Exception], ...]:
     return errors
 
 
-def find_sources(paths: Iterable[str | Path]) -> list[SourceFile]:
+def given(paths: str | Path | Iterable[str | Path]) -> list[str]:
+    """The paths that were asked for: one, or several."""
+    return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
+
+
+def find_sources(paths: str | Path | Iterable[str | Path]) -> list[SourceFile]:
     """The files behind paths, globs, directories and `-`, each once; a rotated set comes oldest first, the live file last.
 
-    Raises UsageError for a path that names nothing.
+    What turns up in a directory or by a glob and cannot be read is there with the reason. Raises UsageError for a path
+    that names nothing.
     """
     found: dict[str, SourceFile] = {}
-    for given in paths:
-        text = str(given)
+    for text in given(paths):
         if text == STDIN:
             found[text] = SourceFile(None, STDIN)
             continue
-        for path in _expand(text):
-            found.setdefault(str(path.resolve()), SourceFile(path, str(path)))
+        for path, error in _expand(text):
+            found.setdefault(os.path.realpath(path), SourceFile(path, _shown(path), error))
     return sorted(found.values(), key=_order)
 
 
-def _expand(text: str) -> Iterator[Path]:
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+_Found = tuple[Path, str | None]  # and why it cannot be read
+
+
+def _expand(text: str) -> Iterator[_Found]:
     path = Path(text)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not _beside(p, path))
-        if not files:
+        found = sorted((p, error) for p, error in _walk(path) if not _beside(p, path))
+        if not found:
             raise UsageError(f"{text}: the directory holds no log files")
-        yield from _without_twins(files)
+        yield from _without_twins(found)
     elif path.exists():
-        yield path
+        yield path, None
     else:
         matches = sorted(Path(m) for m in glob.glob(text, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not matches:
@@ -213,7 +265,35 @@ def _expand(text: str) -> Iterator[Path]:
             if match.is_dir():
                 yield from _expand(str(match))
             else:
-                yield match
+                yield match, None
+
+
+def _walk(root: Path) -> Iterator[_Found]:
+    """The files of a directory and those below it; links to directories come last and are followed, but not round."""
+    ways, links, seen = [root], list[Path](), set[tuple[int, int]]()
+    while ways or links:
+        folder = ways.pop() if ways else links.pop()
+        try:
+            stat = folder.stat()
+            if (stat.st_dev, stat.st_ino) in seen:  # a link to what was read already
+                if os.path.realpath(folder.parent).startswith(os.path.realpath(folder)):
+                    yield folder, "a link to a directory that it lies in"
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            inside = sorted(folder.iterdir(), reverse=True)
+        except OSError as e:
+            yield folder, f"the directory cannot be read: {e.strerror}"
+            continue
+        for path in inside:
+            try:
+                mode = path.stat().st_mode
+            except OSError as e:  # a link that leads nowhere
+                yield path, f"cannot be read: {e.strerror}"
+                continue
+            if S_ISDIR(mode):
+                (links if path.is_symlink() else ways).append(path)
+            elif S_ISREG(mode):
+                yield path, None
 
 
 def _beside(path: Path, root: Path) -> bool:
@@ -221,13 +301,13 @@ def _beside(path: Path, root: Path) -> bool:
     return path.suffix.lower() == ".md" or any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _without_twins(files: list[Path]) -> list[Path]:
+def _without_twins(found: list[_Found]) -> list[_Found]:
     """While lumberjack compresses, X and X.gz both exist for a moment; X is the whole one."""
-    names = {str(f) for f in files}
+    names = {str(path) for path, _ in found}
     return [
-        f
-        for f in files
-        if not (_ROTATED.match(_COMPRESSION.sub("", f.name)) and f.suffix == ".gz" and str(f.with_suffix("")) in names)
+        (path, error)
+        for path, error in found
+        if not (_ROTATED.match(_COMPRESSION.sub("", path.name)) and path.suffix == ".gz" and str(path.with_suffix("")) in names)
     ]
 
 
