@@ -25,6 +25,9 @@ _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b-\u200f\u202a-\
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection")
 _FORMULA = re.compile(r"^\s*[=+\-@\t\r|%]")
 
+# columns that most logs have nothing for
+_SELDOM = frozenset(("impersonator", "identity", "wanted"))
+
 
 def plain(text: str) -> str:
     """The text with every character that acts shown as an escape."""
@@ -108,7 +111,10 @@ def time_text(value: dt.datetime) -> str:
 
 
 def _shown(frame: pl.DataFrame, show: Sequence[str]) -> pl.DataFrame:
-    """The columns to show; `evidence` stands for source:line, `object` for resource, namespace and name."""
+    """The columns to show; `evidence` stands for source:line, `object` for resource, namespace and name.
+
+    Who acts for whom is a column only where somebody does.
+    """
     import polars as pl
 
     if not show:
@@ -119,7 +125,8 @@ def _shown(frame: pl.DataFrame, show: Sequence[str]) -> pl.DataFrame:
             [pl.col(c) for c in ("resource", "namespace", "name") if c in frame.columns], separator="/", ignore_nulls=True
         ),
     }
-    return frame.select(made[c].alias(c) if c in made and c not in frame.columns else pl.col(c) for c in show)
+    told = [c for c in show if c not in _SELDOM or c not in frame.columns or frame[c].null_count() < frame.height]
+    return frame.select(made[c].alias(c) if c in made and c not in frame.columns else pl.col(c) for c in told)
 
 
 def _texts(frame: pl.DataFrame, *, formulas: bool = False) -> pl.DataFrame:

@@ -24,6 +24,10 @@ create macro rounded(x, scale) as floor(cast(x as double) * scale + 0.5) / scale
 -- what share x is of a whole, in percent
 create macro percent(x, whole) as rounded(100.0 * x / nullif(whole, 0), 100);
 
+-- how often a minute, for what took a minute or more
+create macro per_minute(times, first_time, last_time) as
+    rounded(times * 60 / greatest((epoch_us(last_time) - epoch_us(first_time)) / 1000000, 60), 10);
+
 -- the nearest-rank percentile: a value that was measured, so nothing is interpolated; milliseconds to the microsecond
 create macro percentile_ms(ms, p) as rounded(quantile_disc(ms, p), 1000);
 
@@ -54,11 +58,15 @@ create macro extra_names(extra) as list_sort(flatten(list_transform(
 create macro identity(user_extra, impersonated_username, impersonated_extra) as
     nullif(extra_names(case when impersonated_username is null then user_extra else impersonated_extra end), []);
 
--- --user: who acted, who authenticated, or a name that an authenticator adds for one of them
+-- the same names alone
+create macro extra_values(extra) as list_transform(extra_names(extra), lambda n: substr(n, strpos(n, '=') + 1));
+
+-- --user: who acted, who authenticated, or a name that an authenticator added for one of them; the first look is the cheaper one
 create macro by_user(username, impersonated_username, user_extra, impersonated_extra, p) as p is null
     or fits(username, p) or fits(impersonated_username, p)
-    or fits_one(list_transform(extra_names(user_extra), lambda n: substr(n, strpos(n, '=') + 1)), p)
-    or fits_one(list_transform(extra_names(impersonated_extra), lambda n: substr(n, strpos(n, '=') + 1)), p);
+    or case
+        when starts_with(p, chr(1)) or list_contains(flatten(list_concat(map_values(user_extra), map_values(impersonated_extra))), p)
+        then fits_one(list_concat(extra_values(user_extra), extra_values(impersonated_extra)), p) else false end;
 
 -- whom a refused impersonation was for: the message names it and the details repeat it (apiserver pkg/endpoints/filters/
 -- impersonation; apimachinery NewForbidden), never the object of the request
@@ -80,6 +88,13 @@ create macro controller(username, user_agent) as case
     when username = 'system:apiserver' then 'apiserver'
     when username like 'system:node:%' then 'kubelet' end;
 
+-- what brings people before workloads before the control plane
+create macro people_first(username) as case
+    when username is null then 3
+    when not starts_with(username, 'system:') then 0
+    when starts_with(username, 'system:serviceaccount:') and not starts_with(username, 'system:serviceaccount:kube-system:') then 1
+    else 2 end;
+
 -- REQUESTS
 
 -- requests that may have two answers in the log, one that says they began and one that says they ended: apiserver's long-running
@@ -87,12 +102,16 @@ create macro controller(username, user_agent) as case
 create macro may_last(verb, subresource) as verb in ('watch', 'watchlist', 'connect', 'proxy')
     or coalesce(subresource, '') in ('exec', 'attach', 'portforward', 'proxy', 'log');
 
--- the stage that says what became of a request: ResponseComplete or Panic; of what cannot last also ResponseStarted, which is
--- all that failed logins and bad timeouts leave (apiserver pkg/endpoints/filters, withFailedRequestAudit)
-create macro is_final(stage, verb, subresource) as
-    stage <> 'RequestReceived' and (stage <> 'ResponseStarted' or not may_last(verb, subresource));
+-- the stage that says what became of a request: ResponseComplete or Panic; ResponseStarted of what cannot last, and of failed
+-- logins and bad timeouts, which leave nothing else (apiserver pkg/endpoints/filters, withFailedRequestAudit)
+create macro is_final(stage, verb, subresource, decided_by) as stage <> 'RequestReceived' and (stage <> 'ResponseStarted'
+    or not may_last(verb, subresource) or coalesce(decided_by, '') in ('authentication', 'request_deadline'));
 
--- the stages of requests in a window, with who acted
+-- which event: max() is the last of a group, min() the first, beyond doubt; times are shared, and audit ids chosen by clients
+create macro event_at(its_time, audit_id, source, line, item) as
+    struct_pack("time" := its_time, audit_id := audit_id, source := source, line := line, item := item);
+
+-- every stage of the requests of a window, with who acted
 create macro stages_in(cluster_asked, since, until) as table
     select
         *,
@@ -102,14 +121,25 @@ create macro stages_in(cluster_asked, since, until) as table
     from audit
     where in_window(cluster, stage_time, cluster_asked, since, until);
 
--- requests in a window, one row each: the final stage, or ResponseStarted of what may last when nothing later is in the window:
--- a refused login, or a watch or session that is still open. A request whose answer is not in the window has no row.
+-- requests that ended in a window, one row each: their final stage
+create macro ended_in(cluster_asked, since, until) as table
+    select *
+    from stages_in(cluster_asked, since, until)
+    where is_final(stage, verb, subresource, decided_by);
+
+-- those of them that write
+create macro writes_in(cluster_asked, since, until) as table
+    select *
+    from ended_in(cluster_asked, since, until)
+    where verb in ('create', 'update', 'patch', 'delete', 'deletecollection');
+
+-- requests of a window, one row each: those that ended, and watches and sessions of which it holds the beginning alone: still
+-- open, or ended after it. A request whose answer is not in the window has no row.
 create macro requests_in(cluster_asked, since, until) as table
     select *, false as is_open
-    from stages_in(cluster_asked, since, until)
-    where is_final(stage, verb, subresource)
+    from ended_in(cluster_asked, since, until)
     union all
-    select begun.*, coalesce(begun.code, 0) < 400
+    select begun.* replace (case when begun.code >= 400 then begun.latency_ms end as latency_ms), coalesce(begun.code, 0) < 400
     from stages_in(cluster_asked, since, until) as begun
     anti join (
         select cluster, audit_id, received_time
@@ -119,15 +149,9 @@ create macro requests_in(cluster_asked, since, until) as table
     ) as ended
         on ended.cluster = begun.cluster and ended.audit_id = begun.audit_id
         and ended.received_time is not distinct from begun.received_time
-    where begun.stage = 'ResponseStarted' and may_last(begun.verb, begun.subresource);
+    where begun.stage = 'ResponseStarted' and not is_final(begun.stage, begun.verb, begun.subresource, begun.decided_by);
 
--- requests that write, in a window, one row each
-create macro writes_in(cluster_asked, since, until) as table
-    select *
-    from stages_in(cluster_asked, since, until)
-    where is_final(stage, verb, subresource) and verb in ('create', 'update', 'patch', 'delete', 'deletecollection');
-
--- the same for users' own SQL: all requests
+-- all requests, for SQL of one's own
 create view requests as select * from requests_in(null, null, null);
 
 -- plural resource of a request's path, null for what is no resource

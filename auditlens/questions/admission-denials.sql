@@ -1,7 +1,7 @@
 /*
 title = "What admission refused: by which plugin, policy, quota or webhook"
 group = "access"
-show = ["time", "username", "verb", "object", "refused_by", "message", "code", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "object", "refused_by", "message", "code", "evidence"]
 needs = "ResponseComplete at Metadata (messages since Kubernetes 1.24)"
 
 [[logged]]
@@ -21,8 +21,9 @@ limit = {default = 1000}
 */
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     api_group,
     resource,
@@ -46,28 +47,24 @@ select
     annotations['pod-security.kubernetes.io/enforce-policy'] as pod_security_level,
     annotations['validation.policy.admission.k8s.io/validation_failure'] as policy_failures,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
     item,
     cluster
-from audit
+from ended_in($cluster, $since, $until)
 where decision = 'allow'
     and code >= 400
-    and stage in ('ResponseComplete', 'Panic')
     and (
         decided_by = 'admission'
         or status_message like '%admission webhook "%'
         or status_message like '%failed calling webhook "%'
         or status_message like '%ValidatingAdmissionPolicy %'
     )
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
     and fits(namespace, $namespace)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-order by time, audit_id
+order by time, audit_id, source, line, item, cluster
 limit $limit

@@ -1,7 +1,7 @@
 /*
 title = "Requests without a login: what they asked and what was allowed"
 group = "access"
-show = ["time", "username", "verb", "object", "request_uri", "allowed", "outcome", "source_ip", "evidence"]
+show = ["time", "username", "impersonator", "verb", "object", "request_uri", "allowed", "outcome", "source_ip", "evidence"]
 needs = "ResponseComplete at Metadata for users system:anonymous and system:unsecured; ResponseStarted for failed logins"
 
 [[logged]]
@@ -17,7 +17,8 @@ limit = {default = 1000}
 */
 select
     stage_time as time,
-    coalesce(username, '(login failed)') as username,
+    coalesce(actor, '(login failed)') as username,
+    impersonator,
     verb,
     api_group,
     resource,
@@ -26,30 +27,25 @@ select
     name,
     request_uri,
     code,
-    outcome,
+    case when is_open then 'open' else outcome end as outcome,
     code < 400 as allowed,
     decision_reason,
     client,
     user_agent,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
     item,
     cluster
-from audit
+from requests_in($cluster, $since, $until)
 where (
-        (
-            (username in ('system:anonymous', 'system:unsecured') or list_contains(user_groups, 'system:unauthenticated'))
-            and stage in ('ResponseComplete', 'Panic')
-        )
-        or (code = 401 and stage = 'ResponseStarted')
+        actor in ('system:anonymous', 'system:unsecured')
+        or list_contains(case when impersonated_username is null then user_groups else impersonated_groups end, 'system:unauthenticated')
+        or decided_by = 'authentication'
     )
     and (not coalesce($allowed, false) or code < 400)
     and (coalesce($health, false) or resource is not null
         or not regexp_matches(request_uri, '^/(healthz|livez|readyz|version)([/?]|$)'))
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-order by time, audit_id
+order by time, audit_id, source, line, item, cluster
 limit $limit

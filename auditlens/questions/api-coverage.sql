@@ -26,19 +26,15 @@ select
     verb,
     count(*) as requests,
     count(*) filter (where code >= 400) as failed,
-    count(distinct username) as users,
+    count(distinct actor) as users,
     count(distinct client) as clients,
     min(stage_time) as first_time,
     max(stage_time) as last_time
-from audit
-where stage in ('ResponseComplete', 'Panic')
-    and resource is not null
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
+from requests_in($cluster, $since, $until)
+where resource is not null
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
 group by api_group, api_version, maturity, resource, subresource, verb
 order by api_group, api_version, resource, subresource nulls first, verb
 limit $limit

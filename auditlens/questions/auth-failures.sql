@@ -16,10 +16,9 @@ cluster = ""
 limit = {default = 1000}
 */
 with refused as (
-    select cluster, stage_time as time, verb, request_uri as uri, source_ips[len(source_ips)] as source_ip, client, audit_id,
-        'audit' as told_by, source, line, item
-    from audit
-    where code = 401 and stage in ('ResponseStarted', 'ResponseComplete')
+    select cluster, stage_time as time, verb, request_uri as uri, source_ip, client, audit_id, 'audit' as told_by, source, line, item
+    from ended_in(null, null, null)
+    where code = 401
     union all
     select h.cluster, h.time, http_verb(h.verb), h.uri, h.source_ip, h.client, h.audit_id, 'http', h.source, h.line, h.item
     from httplog h
@@ -34,8 +33,8 @@ pairs as (
     -- the reason is logged a moment before the answer, without any id: the nearest within 50 ms, each for one answer
     select
         r.source as r_source, r.line as r_line, r.item as r_item, a.audit_id, a.source as a_source, a.line as a_line, a.item as a_item,
-        row_number() over (partition by r.source, r.line, r.item order by abs(epoch_us(a.time) - epoch_us(r.time)), a.source, a.line) as by_reason,
-        row_number() over (partition by a.source, a.line, a.item order by abs(epoch_us(a.time) - epoch_us(r.time)), r.source, r.line) as by_answer
+        row_number() over (partition by r.source, r.line, r.item order by abs(epoch_us(a.time) - epoch_us(r.time)), a.time, a.audit_id, a.source, a.line, a.item) as by_reason,
+        row_number() over (partition by a.source, a.line, a.item order by abs(epoch_us(a.time) - epoch_us(r.time)), r.time, r.source, r.line, r.item) as by_answer
     from refused a
     join reasons r on r.cluster = a.cluster and abs(epoch_us(a.time) - epoch_us(r.time)) < 50000
 ),
@@ -54,8 +53,6 @@ joined as (
 select time, coalesce(reason, 'no credential was sent, or its log is missing') as reason, verb, uri, source_ip, client, audit_id,
     told_by, reason_evidence, source, line, item, cluster
 from joined
-where ($cluster is null or cluster = $cluster)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
-order by time, source, line
+where in_window(cluster, time, $cluster, $since, $until)
+order by time, source, line, item, audit_id, told_by
 limit $limit

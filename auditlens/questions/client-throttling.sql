@@ -27,8 +27,6 @@ select
     cluster
 from klog
 where kind = 'client.throttled'
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
-order by delay_ms desc nulls last, time, source, line
+    and in_window(cluster, time, $cluster, $since, $until)
+order by delay_ms desc nulls last, time, source, line, item, cluster
 limit $limit

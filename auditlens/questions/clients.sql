@@ -31,20 +31,16 @@ select
     end as kind,
     count(*) as requests,
     count(*) filter (where code >= 400) as failed,
-    count(distinct username) as users,
-    list_sort(array_agg(distinct username))[1:5] as some_users,
-    list_sort(array_agg(distinct source_ips[len(source_ips)]))[1:5] as source_ips,
+    count(distinct actor) as users,
+    list_sort(array_agg(distinct actor))[1:5] as some_users,
+    list_sort(array_agg(distinct source_ip))[1:5] as source_ips,
     count(distinct user_agent) as user_agents,
     min(user_agent) as a_user_agent,
     min(stage_time) as first_time,
     max(stage_time) as last_time
-from audit
-where (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
+from ended_in($cluster, $since, $until)
+where by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
     and fits(client, $client)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
 group by client, client_version
 order by requests desc, client, client_version
 limit $limit

@@ -1,7 +1,7 @@
 /*
 title = "Fights over objects: who was refused with 409, who had written just before, and whether a retry went through"
 group = "traffic"
-show = ["time", "username", "kind", "object", "winner_username", "winner_audit_id", "retried_audit_id", "evidence"]
+show = ["time", "username", "impersonator", "identity", "kind", "object", "winner_username", "winner_audit_id", "retried_audit_id", "evidence"]
 needs = "ResponseComplete at Metadata for all writes, deletions at Request (dry runs)"
 
 [[logged]]
@@ -31,17 +31,13 @@ with writes as (
         *,
         coalesce(name, object_name) as object,
         code < 300 and not coalesce(dry_run, false) and coalesce(subresource, '') not in ('token', 'exec', 'attach', 'portforward', 'proxy') as wrote
-    from audit
-    where verb in ('create', 'update', 'patch', 'delete')
-        and stage in ('ResponseComplete', 'Panic')
+    from writes_in($cluster, $since, $until)
+    where verb <> 'deletecollection'
         and resource is not null
         and (code < 300 or code = 409)
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
         and fits(namespace, $namespace)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 fought as (
     select distinct cluster, api_group, resource, namespace, object from writes where code = 409 and fits(object, $name)
@@ -49,7 +45,7 @@ fought as (
 told as (
     select
         w.*,
-        last_value(case when w.wrote then w.username end ignore nulls) over before as winner_username,
+        last_value(case when w.wrote then w.actor end ignore nulls) over before as winner_username,
         last_value(case when w.wrote then w.audit_id end ignore nulls) over before as winner_audit_id,
         last_value(case when w.wrote then w.stage_time end ignore nulls) over before as winner_time,
         first_value(case when w.wrote then w.audit_id end ignore nulls) over later as retried_audit_id,
@@ -61,17 +57,18 @@ told as (
     window
         before as (
             partition by w.cluster, w.api_group, w.resource, coalesce(w.namespace, ''), w.object
-            order by w.stage_time, w.audit_id rows between unbounded preceding and 1 preceding
+            order by w.stage_time, w.audit_id, w.source, w.line, w.item rows between unbounded preceding and 1 preceding
         ),
         later as (
-            partition by w.cluster, w.api_group, w.resource, coalesce(w.namespace, ''), w.object, w.username, w.verb
-            order by w.stage_time, w.audit_id rows between 1 following and unbounded following
+            partition by w.cluster, w.api_group, w.resource, coalesce(w.namespace, ''), w.object, w.actor, w.verb
+            order by w.stage_time, w.audit_id, w.source, w.line, w.item rows between 1 following and unbounded following
         )
 )
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     case
         when status_reason = 'AlreadyExists' then 'already-exists'
@@ -88,10 +85,10 @@ select
     winner_audit_id,
     winner_time,
     retried_audit_id,
-    case when retried_time is not null then round(epoch(retried_time) - epoch(stage_time), 3) end as retried_after,
+    case when retried_time is not null then (epoch_us(retried_time) - epoch_us(stage_time)) // 1000 / 1000.0 end as retried_after,
     status_message,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
@@ -99,6 +96,6 @@ select
     cluster
 from told
 where code = 409
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-order by time, audit_id
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+order by time, audit_id, source, line, item, cluster
 limit $limit

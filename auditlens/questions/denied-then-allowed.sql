@@ -17,59 +17,50 @@ resource = ""
 api_group = ""
 limit = {default = 1000}
 */
-with asked as (
+with requests as (
     select
-        cluster,
-        coalesce(impersonated_username, username) as username,
-        verb,
-        api_group,
-        resource,
-        subresource,
-        namespace,
-        count(*) filter (where code = 403 and decision = 'forbid') as denied,
-        min(stage_time) filter (where code = 403 and decision = 'forbid') as first_denied,
-        min_by(audit_id, stage_time) filter (where code = 403 and decision = 'forbid') as denied_audit_id,
-        max(stage_time) filter (where decision = 'allow' and code < 400) as last_allowed
-    from audit
-    where stage in ('ResponseComplete', 'Panic')
-        and resource is not null
+        *,
+        code = 403 and decision = 'forbid' as denied,
+        decision = 'allow' and code < 400 as allowed
+    from requests_in($cluster, $since, $until)
+    where resource is not null
         and (code = 403 or code < 400)
-        and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
+        and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
+),
+refused as (
+    select
+        cluster, actor, verb, api_group, resource, subresource, namespace,
+        count(*) as denied,
+        min(event_at(stage_time, audit_id, source, line, item)) as first_denied
+    from requests
+    where denied
     group by all
-    having count(*) filter (where code = 403 and decision = 'forbid') > 0
-        and max(stage_time) filter (where decision = 'allow' and code < 400)
-            > min(stage_time) filter (where code = 403 and decision = 'forbid')
 )
 select
-    d.username,
-    d.verb,
-    d.api_group,
-    d.resource,
-    d.subresource,
-    d.namespace,
-    d.denied,
-    d.first_denied,
-    d.denied_audit_id,
+    r.actor as username,
+    r.verb,
+    r.api_group,
+    r.resource,
+    r.subresource,
+    r.namespace,
+    r.denied,
+    r.first_denied."time" as first_denied,
+    r.first_denied.audit_id as denied_audit_id,
     min(a.stage_time) as first_allowed,
-    min_by(a.decision_reason, a.stage_time) as reason,
-    min_by(a.audit_id, a.stage_time) as allowed_audit_id,
-    min_by(a.source, a.stage_time) as source,
-    min_by(a.line, a.stage_time) as line,
-    d.cluster
-from asked as d
-join audit as a
-    on a.cluster = d.cluster and coalesce(a.impersonated_username, a.username) = d.username and a.verb = d.verb
-    and a.resource = d.resource and a.api_group = d.api_group
-    and coalesce(a.subresource, '') = coalesce(d.subresource, '') and coalesce(a.namespace, '') = coalesce(d.namespace, '')
-where a.decision = 'allow'
-    and a.code < 400
-    and a.stage in ('ResponseComplete', 'Panic')
-    and a.stage_time > d.first_denied
+    min_by(struct_pack(said := a.decision_reason), event_at(a.stage_time, a.audit_id, a.source, a.line, a.item)).said as reason,
+    min(event_at(a.stage_time, a.audit_id, a.source, a.line, a.item)).audit_id as allowed_audit_id,
+    min(event_at(a.stage_time, a.audit_id, a.source, a.line, a.item)).source as source,
+    min(event_at(a.stage_time, a.audit_id, a.source, a.line, a.item)).line as line,
+    r.cluster
+from refused as r
+join requests as a
+    on a.cluster = r.cluster and a.actor is not distinct from r.actor and a.verb = r.verb
+    and a.resource = r.resource and a.api_group = r.api_group
+    and a.subresource is not distinct from r.subresource and a.namespace is not distinct from r.namespace
+where a.allowed
+    and a.stage_time > r.first_denied."time"
 group by all
-order by first_allowed, d.username, d.verb, d.resource
+order by first_allowed, username, r.verb, r.api_group, r.resource, r.subresource, r.namespace, r.cluster
 limit $limit

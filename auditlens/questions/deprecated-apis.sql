@@ -24,23 +24,19 @@ select
     maturity,
     annotations['k8s.io/deprecated'] = 'true' as deprecated,
     annotations['k8s.io/removed-release'] as removed_release,
-    username,
+    actor as username,
     client,
     list_sort(array_agg(distinct verb)) as verbs,
     count(*) as requests,
     min(stage_time) as first_time,
     max(stage_time) as last_time,
-    max_by(audit_id, (stage_time, audit_id)) as last_audit_id,
+    max(event_at(stage_time, audit_id, source, line, item)).audit_id as last_audit_id,
     cluster
-from audit
-where stage in ('ResponseComplete', 'Panic')
-    and resource is not null
+from ended_in($cluster, $since, $until)
+where resource is not null
     and (annotations['k8s.io/deprecated'] = 'true' or ($prereleases and maturity in ('alpha', 'beta')))
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
 group by cluster, api_group, api_version, resource, subresource, maturity, annotations['k8s.io/deprecated'],
-    annotations['k8s.io/removed-release'], username, client
-order by removed_release nulls last, requests desc, api_group, resource, username, client
+    annotations['k8s.io/removed-release'], actor, client
+order by removed_release nulls last, requests desc, api_group, api_version, resource, subresource, username, client, deprecated, cluster
 limit $limit

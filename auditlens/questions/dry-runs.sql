@@ -1,7 +1,7 @@
 /*
 title = "Server-side dry runs: asked, and changed nothing"
 group = "objects"
-show = ["time", "username", "verb", "object", "outcome", "client", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "object", "outcome", "client", "evidence"]
 needs = "ResponseComplete at Metadata for writes; at Request for deletions, whose body may ask for it"
 
 [[logged]]
@@ -22,8 +22,9 @@ limit = {default = 1000}
 */
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     api_group,
     resource,
@@ -34,22 +35,18 @@ select
     outcome,
     request_uri,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
     item,
     cluster
-from audit
+from writes_in($cluster, $since, $until)
 where dry_run
-    and stage in ('ResponseComplete', 'Panic')
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-order by time, audit_id
+order by time, audit_id, source, line, item, cluster
 limit $limit

@@ -23,26 +23,22 @@ select
     verb,
     resource,
     subresource,
-    username,
+    actor as username,
     client,
     count(*) as requests,
     min(stage_time) as first_time,
     max(stage_time) as last_time,
-    max_by(status_message, stage_time) as last_message,
-    max_by(audit_id, stage_time) as last_audit_id,
-    max_by(source, stage_time) as last_source,
-    max_by(line, stage_time) as last_line
-from audit
+    max_by(struct_pack(said := status_message), event_at(stage_time, audit_id, source, line, item)).said as last_message,
+    max(event_at(stage_time, audit_id, source, line, item)).audit_id as last_audit_id,
+    max(event_at(stage_time, audit_id, source, line, item)).source as last_source,
+    max(event_at(stage_time, audit_id, source, line, item)).line as last_line
+from ended_in($cluster, $since, $until)
 where code >= 400
-    and (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
-    and ($code is null or code = $code)
-    and fits(username, $user)
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
+    and same(code, $code)
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
     and fits(namespace, $namespace)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
 group by all
 order by requests desc, code, verb, resource, subresource, username, client, outcome, decided_by
 limit $limit

@@ -17,26 +17,23 @@ limit = {default = 1000}
 */
 select
     min(stage_time) as first_time,
-    username,
+    actor as username,
     verb,
     api_group,
     resource,
     subresource,
     namespace,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     client,
     count(*) as requests,
     count(*) filter (where code >= 400) as failed,
-    min_by(audit_id, (stage_time, audit_id)) as audit_id,
-    min_by(source, (stage_time, audit_id)) as source,
-    min_by(line, (stage_time, audit_id)) as line,
+    min(event_at(stage_time, audit_id, source, line, item)).audit_id as audit_id,
+    min(event_at(stage_time, audit_id, source, line, item)).source as source,
+    min(event_at(stage_time, audit_id, source, line, item)).line as line,
     cluster
-from audit
-where (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($cluster is null or cluster = $cluster)
-    and ($until is null or stage_time <= $until)
-group by cluster, username, verb, api_group, resource, subresource, namespace, source_ips[len(source_ips)], client
-having $before is null or min(stage_time) >= cast($before as timestamptz)
-order by first_time, username, verb, resource, namespace
+from requests_in($cluster, null, $until)
+where by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+group by cluster, actor, verb, api_group, resource, subresource, namespace, source_ip, client
+having in_window(null, min(stage_time), null, cast($before as timestamptz), null)
+order by first_time, username, verb, api_group, resource, subresource, namespace, source_ip, client, cluster
 limit $limit

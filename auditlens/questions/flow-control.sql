@@ -20,21 +20,19 @@ with served as (
         latency_ms - case when refused then 0 else apf_execution_ms end as wait_ms
     from httplog
     where apf_pl is not null
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
+        and in_window(cluster, time, $cluster, $since, $until)
 ),
 seen as (
     select
         cluster, apf_pl as priority_level, apf_fs as flow_schema,
         count(*) as requests,
         count(*) filter (where refused) as rejected,
-        greatest(quantile_cont(wait_ms, 0.5) filter (where short), 0) as wait_p50_ms,
-        greatest(quantile_cont(wait_ms, 0.99) filter (where short), 0) as wait_p99_ms,
-        greatest(max(wait_ms) filter (where short), 0) as wait_max_ms,
-        quantile_cont(apf_execution_ms, 0.99) filter (where short) as execution_p99_ms,
+        greatest(percentile_ms(case when short then wait_ms end, 0.5), 0) as wait_p50_ms,
+        greatest(percentile_ms(case when short then wait_ms end, 0.99), 0) as wait_p99_ms,
+        greatest(rounded(max(wait_ms) filter (where short), 1000), 0) as wait_max_ms,
+        percentile_ms(case when short then apf_execution_ms end, 0.99) as execution_p99_ms,
         sum(apf_iseats) as seats,
-        max_by(audit_id, wait_ms) filter (where short) as longest_wait_audit_id
+        max_by(struct_pack(id := audit_id), row(wait_ms, time, audit_id, source, line, item)) filter (where short and wait_ms is not null) as longest
     from served
     group by all
 ),
@@ -42,14 +40,12 @@ said as (
     select
         cluster,
         coalesce(fields['plName'], nullif(regexp_extract(message, 'QS[(]([^)]*)[)]', 1), '')) as priority_level,
-        max_by(try_cast(fields['currentCL'] as bigint), time) filter (where kind = 'apf.limit') as limit_seats,
+        max_by(try_cast(fields['currentCL'] as bigint), row(time, source, line, item)) filter (where kind = 'apf.limit') as limit_seats,
         max(try_cast(fields['seatDemandHighWatermark'] as double)) filter (where kind = 'apf.limit') as highest_demand,
         count(*) filter (where kind = 'apf.rejected') as rejections_logged
     from klog
     where kind in ('apf.limit', 'apf.rejected')
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
+        and in_window(cluster, time, $cluster, $since, $until)
     group by all
 )
 select
@@ -57,17 +53,17 @@ select
     flow_schema,
     coalesce(requests, 0) as requests,
     coalesce(rejected, 0) as rejected,
-    round(wait_p50_ms, 3) as wait_p50_ms,
-    round(wait_p99_ms, 3) as wait_p99_ms,
-    round(wait_max_ms, 3) as wait_max_ms,
-    round(execution_p99_ms, 3) as execution_p99_ms,
+    wait_p50_ms,
+    wait_p99_ms,
+    wait_max_ms,
+    execution_p99_ms,
     seats::bigint as seats,
     limit_seats,
     highest_demand,
     coalesce(rejections_logged, 0) as rejections_logged,
-    longest_wait_audit_id,
+    longest.id as longest_wait_audit_id,
     coalesce(seen.cluster, said.cluster) as cluster
 from seen
 full join said on said.cluster = seen.cluster and said.priority_level = seen.priority_level
-order by rejected desc, wait_max_ms desc nulls last, priority_level, flow_schema
+order by rejected desc, wait_max_ms desc nulls last, priority_level, flow_schema, cluster
 limit $limit

@@ -1,7 +1,7 @@
 /*
 title = "Every request that touched an object, from first sight to deletion"
 group = "objects"
-show = ["time", "username", "verb", "subresource", "object", "outcome", "client", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "subresource", "object", "outcome", "client", "evidence"]
 needs = "ResponseComplete at Metadata for the object's resource; names that the server made up need RequestResponse for create"
 
 [[logged]]
@@ -36,15 +36,12 @@ limit = {default = 10000}
 -- Three ways to touch an object, each with its own conditions, so that they reach the files' statistics.
 with events as not materialized (
     select *
-    from audit
+    from stages_in($cluster, $since, $until)
     where resource is not null
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
         -- the verb of a session over a WebSocket is get
         and ($reads or verb not in ('get', 'list', 'watch') or resource = 'pods' and subresource in ('exec', 'attach', 'portforward'))
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 named as (
     select *, 'ref' as via, coalesce(object_uid, uid) as object
@@ -74,8 +71,8 @@ listed as (
         and (e.verb = 'deletecollection' or $reads and e.verb in ('list', 'watch'))
         and t.via = 'item'
         and (t.verb = 'deletecollection' or $reads and t.verb in ('list', 'watch'))
-        and ($resource is null or t.resource = $resource)
-        and ($api_group is null or t.api_group = $api_group)
+        and same(t.resource, $resource)
+        and same(t.api_group, $api_group)
         and fits(t.namespace, $namespace)
         and fits(t.name, $name)
 ),
@@ -91,7 +88,7 @@ lost as (
         and not exists (
             select 1
             from events as c
-            where c.stage in ('ResponseStarted', 'ResponseComplete', 'Panic')
+            where c.stage <> 'RequestReceived'
                 and fits(c.namespace, $namespace)
                 and fits(c.name, $name)
                 and c.cluster = r.cluster and c.audit_id = r.audit_id and c.received_time = r.received_time
@@ -101,8 +98,9 @@ lost as (
 select
     stage_time as time,
     stage,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     resource,
     subresource,
@@ -115,7 +113,7 @@ select
     case when stage = 'RequestReceived' then 'unknown' when dry_run and code < 300 then 'dry-run' else outcome end as outcome,
     dry_run,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
@@ -123,5 +121,5 @@ select
     cluster
 from (from named union all by name from listed union all by name from lost)
 where fits(object, $uid)
-order by time, audit_id, stage, namespace, name, via
+order by time, audit_id, stage, namespace, name, uid, via, source, line, item, cluster
 limit $limit

@@ -22,23 +22,21 @@ select
     source_ip,
     apf_fs as flow_schema,
     count(*) as requests,
-    round(max(latency_ms), 3) as max_ms,
+    rounded(max(latency_ms), 1000) as max_ms,
     min(time) as first_time,
     max(time) as last_time,
-    max_by(uri, time) as last_uri,
-    max_by(added_info, time) as last_info,
-    max_by(audit_id, time) as last_audit_id,
-    max_by(source, time) as source,
-    max_by(line, time) as line,
+    max_by(struct_pack(uri := uri), event_at(time, audit_id, source, line, item)).uri as last_uri,
+    max_by(struct_pack(said := added_info), event_at(time, audit_id, source, line, item)).said as last_info,
+    max(event_at(time, audit_id, source, line, item)).audit_id as last_audit_id,
+    max(event_at(time, audit_id, source, line, item)).source as source,
+    max(event_at(time, audit_id, source, line, item)).line as line,
     cluster
 from httplog
 where (code >= 400 or code = 0)
-    and ($code is null or code = $code)
-    and ($resource is null or uri_resource(uri) = $resource)
+    and same(code, $code)
+    and same(uri_resource(uri), $resource)
     and fits(client, $client)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
+    and in_window(cluster, time, $cluster, $since, $until)
 group by all
-order by requests desc, code, verb, resource, client, source_ip
+order by requests desc, code, verb, resource, client, source_ip, flow_schema, cluster
 limit $limit

@@ -23,15 +23,13 @@ with said as (
         pid, instance, source, line, item, cluster
     from klog
     where starts_with(kind, 'lifecycle.')
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
+        and in_window(cluster, time, $cluster, $since, $until)
 ),
 -- a probe fails every few seconds in the same words: those in a row are one answer
 runs as (
-    select *, sum(new) over (partition by cluster, instance, source, pid order by time, line rows unbounded preceding) as run
+    select *, sum(new) over (partition by cluster, instance, source, pid order by time, line, item, what, detail rows unbounded preceding) as run
     from (
-        select *, case when lag(what || ' ' || detail) over (partition by cluster, instance, source, pid order by time, line)
+        select *, case when lag(what || ' ' || detail) over (partition by cluster, instance, source, pid order by time, line, item, what, detail)
             is not distinct from what || ' ' || detail then 0 else 1 end as new
         from said)
 )
@@ -39,16 +37,16 @@ select
     min(time) as time,
     max(time) as last_time,
     count(*) as times,
-    any_value(severity) as severity,
+    min(severity) as severity,
     what,
     detail,
     pid,
     instance,
     source,
     min(line) as line,
-    min_by(item, line) as item,
+    min(row(line, item))[2] as item,
     cluster
 from runs
 group by cluster, instance, source, pid, run, what, detail
-order by time, source, line
+order by time, source, line, item, what, detail, cluster
 limit $limit

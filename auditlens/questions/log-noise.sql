@@ -33,30 +33,28 @@ placed as (
         case when kind = 'trace' then 2 else coalesce(verbosity, known.level) end as level
     from klog k
     left join levels known on known.file = k.file and starts_with(k.message, known.opening) and k.severity = 'I' and k.verbosity is null
-    where ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
+    where in_window(cluster, time, $cluster, $since, $until)
 )
 select
     place,
     severity,
-    any_value(kind) as kind,
+    min(kind) as kind,
     min(level) as level,
     count(*) as lines,
-    round(100.0 * count(*) / sum(count(*)) over (), 2) as percent,
+    percent(count(*), sum(count(*)) over ()) as percent,
     sum(bytes)::bigint as bytes,
-    round(100.0 * sum(bytes) / sum(sum(bytes)) over (), 2) as bytes_percent,
+    percent(sum(bytes), sum(sum(bytes)) over ()) as bytes_percent,
     left(split_part(min(message), chr(10), 1), 120) as example,
     -- --vmodule adds to -v and takes nothing away
     case
         when place is null then 'not written by klog'
         when coalesce(severity, 'I') <> 'I' then 'always logged'
-        when min(level) >= 1 then 'gone with -v=' || (min(level) - 1) || '; then --vmodule=' || any_value(replace(file, '.go', '')) || '='
+        when min(level) >= 1 then 'gone with -v=' || (min(level) - 1) || '; then --vmodule=' || min(replace(file, '.go', '')) || '='
             || max(level) || ' brings this file back'
         when min(level) = 0 then 'always logged'
-        else 'level not in the text; --vmodule=' || any_value(replace(file, '.go', '')) || '=N logs this file up to level N' end as setting,
-    min_by(source, time) as source,
-    min_by(line, time) as line
+        else 'level not in the text; --vmodule=' || min(replace(file, '.go', '')) || '=N logs this file up to level N' end as setting,
+    min(row(time, source, line))[2] as source,
+    min(row(time, source, line))[3] as line
 from placed
 group by place, severity
 order by bytes desc, place, severity

@@ -19,13 +19,11 @@ with sized as (
             + coalesce(strlen(user_agent), 0) + coalesce(strlen(username), 0) + coalesce(strlen(decision_reason), 0)
             + coalesce(strlen(status_message), 0) + 24 * coalesce(len(user_groups), 0) as bytes
     from audit
-    where ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
+    where in_window(cluster, stage_time, $cluster, $since, $until)
 )
 select
     case $by
-        when 'user' then username
+        when 'user' then actor(username, impersonated_username)
         when 'verb' then verb
         when 'resource' then resource || case when subresource is null then '' else '/' || subresource end
             || case when api_group = '' then '' else '.' || api_group end
@@ -35,10 +33,10 @@ select
         else error('--by takes user, verb, resource, level, stage or client')
     end as value,
     count(*) as events,
-    round(100.0 * count(*) / sum(count(*)) over (), 2) as events_percent,
+    percent(count(*), sum(count(*)) over ()) as events_percent,
     sum(bytes)::bigint as bytes,
-    round(100.0 * sum(bytes) / sum(sum(bytes)) over (), 2) as bytes_percent,
-    round(avg(bytes), 0)::bigint as bytes_each
+    percent(sum(bytes), sum(sum(bytes)) over ()) as bytes_percent,
+    rounded(sum(bytes) / count(*), 1)::bigint as bytes_each
 from sized
 group by 1
 order by bytes desc, value

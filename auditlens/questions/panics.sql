@@ -37,8 +37,6 @@ with found as (
 )
 select time, told_by, what, method, uri, audit_id, place, stack, instance, source, line, item, cluster
 from found
-where ($cluster is null or cluster = $cluster)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
-order by time, told_by, source, line
+where in_window(cluster, time, $cluster, $since, $until)
+order by time, told_by, source, line, item, cluster
 limit $limit

@@ -23,7 +23,7 @@ limit = {default = 100}
 with reads as (
     select
         cluster,
-        username,
+        actor,
         client,
         verb,
         api_group,
@@ -34,22 +34,21 @@ with reads as (
         -- a list that neither pages nor says which version will do is read from the store in full
         verb = 'list' and not regexp_matches(request_uri, '[?&](limit|resourceVersion|continue)=[^&]') as unbounded,
         stage_time,
-        audit_id
-    from audit
+        audit_id,
+        source,
+        line,
+        item
+    from ended_in($cluster, $since, $until)
     where verb in ('get', 'list')
         and resource is not null
         and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log')
-        and stage = 'ResponseComplete'
-        and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
+        and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
 )
 select
     case when verb = 'get' then 'get loop' when unbounded then 'unbounded list' else 'relist' end as kind,
-    username,
+    actor as username,
     client,
     verb,
     api_group,
@@ -60,12 +59,12 @@ select
     count(*) as requests,
     min(stage_time) as first_time,
     max(stage_time) as last_time,
-    round(count(*) * 60.0 / greatest(epoch(max(stage_time)) - epoch(min(stage_time)), 60), 1) as per_minute,
-    max_by(audit_id, (stage_time, audit_id)) as last_audit_id,
+    per_minute(count(*), min(stage_time), max(stage_time)) as per_minute,
+    max(event_at(stage_time, audit_id, source, line, item)).audit_id as last_audit_id,
     cluster
 from reads
-group by cluster, username, client, verb, api_group, resource, subresource, namespace, name, unbounded
+group by cluster, actor, client, verb, api_group, resource, subresource, namespace, name, unbounded
 having count(*) >= $least
-    and count(*) * 60.0 / greatest(epoch(max(stage_time)) - epoch(min(stage_time)), 60) >= $per_minute
-order by requests desc, username, client, resource, namespace, name
+    and per_minute(count(*), min(stage_time), max(stage_time)) >= $per_minute
+order by requests desc, username, client, verb, api_group, resource, subresource, namespace, name, kind, cluster
 limit $limit

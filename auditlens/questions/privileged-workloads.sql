@@ -1,7 +1,7 @@
 /*
 title = "Privileged or host-near pods, also in templates, and who asked for them"
 group = "access"
-show = ["time", "username", "verb", "object", "reasons", "outcome", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "object", "reasons", "outcome", "evidence"]
 needs = "ResponseComplete at Request for create, update and patch of pods and everything with a pod template"
 
 [[logged]]
@@ -24,26 +24,22 @@ with bodies as (
     select
         *,
         case
-            when code < 300 and response_kind not in ('Status', 'Scale', 'PartialObjectMetadata') then response_object
-            else request_object
+            when code < 300 and response_kind not in ('Status', 'Scale', 'PartialObjectMetadata') then body(response_object)
+            else body(request_object)
         end as body
-    from audit
+    from writes_in($cluster, $since, $until)
     where resource in (
             'pods', 'deployments', 'replicasets', 'statefulsets', 'daemonsets', 'jobs', 'cronjobs', 'replicationcontrollers', 'podtemplates'
         )
         and verb in ('create', 'update', 'patch')
         and coalesce(subresource, 'ephemeralcontainers') = 'ephemeralcontainers'
-        and stage in ('ResponseComplete', 'Panic')
         and not coalesce(dry_run, false)
-        and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-        and ($controllers or username not like 'system:serviceaccount:kube-system:%')
-        and ($controllers or username not in ('system:kube-controller-manager', 'system:kube-scheduler'))
-        and ($controllers or username not like 'system:node:%')
+        and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+        and ($controllers or actor not like 'system:serviceaccount:kube-system:%')
+        and ($controllers or actor not in ('system:kube-controller-manager', 'system:kube-scheduler'))
+        and ($controllers or actor not like 'system:node:%')
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 specs as (
     select
@@ -81,8 +77,9 @@ judged as (
 )
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     api_group,
     resource,
@@ -95,7 +92,7 @@ select
     code,
     outcome,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
@@ -103,5 +100,5 @@ select
     cluster
 from judged
 where len(reasons) > 0
-order by time, audit_id
+order by time, audit_id, source, line, item, cluster
 limit $limit

@@ -1,7 +1,7 @@
 /*
 title = "Who changed roles and bindings: before, after, who gained what"
 group = "access"
-show = ["time", "username", "verb", "object", "role", "subjects", "rules", "outcome", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "object", "role", "subjects", "rules", "outcome", "evidence"]
 needs = "ResponseComplete at RequestResponse for writes of rbac.authorization.k8s.io"
 
 [[logged]]
@@ -27,17 +27,12 @@ with bodies as (
         *,
         coalesce(name, object_name) as object,
         case
-            when code < 300 and response_kind not in ('Status', 'PartialObjectMetadata') then response_object
-            else request_object
+            when code < 300 and response_kind not in ('Status', 'PartialObjectMetadata') then body(response_object)
+            else body(request_object)
         end as body
-    from audit
+    from writes_in($cluster, $since, $until)
     where api_group = 'rbac.authorization.k8s.io'
-        and verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
-        and stage in ('ResponseComplete', 'Panic')
         and not coalesce(dry_run, false)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 granted as (
     select
@@ -54,12 +49,13 @@ told as (
         lag(case when code < 300 then rules end ignore nulls) over w as rules_before,
         lag(case when code < 300 then role_ref end ignore nulls) over w as role_before
     from granted
-    window w as (partition by cluster, resource, namespace, object order by stage_time, audit_id)
+    window w as (partition by cluster, resource, namespace, object order by stage_time, audit_id, source, line, item)
 )
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     resource,
     namespace,
@@ -74,7 +70,7 @@ select
     status_message,
     decision_reason,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
@@ -82,10 +78,10 @@ select
     cluster
 from told
 where ($attempts or code < 300)
-    and ($system or coalesce(username, '') not in ('system:apiserver', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller'))
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($resource is null or resource = $resource)
+    and ($system or coalesce(actor, '') not in ('system:apiserver', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller'))
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
     and fits(namespace, $namespace)
     and fits(object, $name)
-order by time, audit_id
+order by time, audit_id, source, line, item, cluster
 limit $limit

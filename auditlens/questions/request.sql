@@ -15,11 +15,11 @@ limit = {default = 1000}
 with sides as (
     select
         stage_time as time, 'audit' as side, stage as what, latency_ms as ms, code,
-        concat_ws(' ', username, case when impersonated_username is not null then 'as ' || impersonated_username end, verb,
+        concat_ws(' ', actor(username, impersonated_username), 'by ' || impersonator(username, impersonated_username), verb,
             request_uri, outcome, status_message) as detail,
         instance, source, line, item, case stage when 'RequestReceived' then 0 when 'ResponseStarted' then 50 else 90 end as rank, 0 as seq
     from audit
-    where audit_id = $audit_id and ($cluster is null or cluster = $cluster)
+    where audit_id = $audit_id and same(cluster, $cluster)
     union all
     select
         time, 'httplog', verb, latency_ms, code,
@@ -27,7 +27,7 @@ with sides as (
             'executed ' || apf_execution_ms || ' ms', added_info),
         instance, source, line, item, 80, 0
     from httplog
-    where (audit_id = $audit_id or audit_id = left($audit_id, 64)) and ($cluster is null or cluster = $cluster)
+    where (audit_id = $audit_id or audit_id = left($audit_id, 64)) and same(cluster, $cluster)
     union all
     select
         coalesce(step_time, time), 'trace ' || coalesce(trace_id, ''), coalesce(step, name), step_ms, null,
@@ -35,7 +35,7 @@ with sides as (
             array_to_string(list_transform(map_entries(fields), lambda f: f.key || ':' || f.value), ' ')),
         instance, source, line, item, 10, seq
     from trace
-    where ($cluster is null or cluster = $cluster)
+    where same(cluster, $cluster)
         and (import_id, source, line, coalesce(trace_id, '')) in (
             select (import_id, source, line, coalesce(trace_id, '')) from trace where audit_id = $audit_id)
     union all
@@ -45,20 +45,20 @@ with sides as (
         instance, source, line, item, 70, 0
     from klog
     where (audit_id = $audit_id or contains(message, $audit_id))
-        and coalesce(kind, '') not in ('http', 'trace') and ($cluster is null or cluster = $cluster)
+        and coalesce(kind, '') not in ('http', 'trace') and same(cluster, $cluster)
     union all
     select
         time, 'kubectl', method, milliseconds, code, concat_ws(' ', url, status, request_headers['User-Agent']),
         instance, source, line, item, -1, 0
     from kubectl
-    where audit_id = $audit_id and ($cluster is null or cluster = $cluster)
+    where audit_id = $audit_id and same(cluster, $cluster)
 )
 select
     time,
-    round((epoch_us(time) - min(epoch_us(time)) over ()) / 1000.0, 3) as since_ms,
+    (epoch_us(time) - min(epoch_us(time)) over ()) / 1000.0 as since_ms,
     side,
     what,
-    round(ms, 3) as ms,
+    rounded(ms, 1000) as ms,
     code,
     detail,
     instance,
@@ -66,5 +66,5 @@ select
     line,
     item
 from sides
-order by time, rank, source, line, item, seq
+order by time, rank, source, line, item, seq, side, what, detail
 limit $limit

@@ -1,7 +1,7 @@
 /*
 title = "Single requests by any filter; follows one audit id through its stages"
 group = "traffic"
-show = ["time", "stage", "username", "verb", "object", "subresource", "code", "outcome", "latency_ms", "evidence"]
+show = ["time", "stage", "username", "impersonator", "identity", "verb", "object", "subresource", "code", "outcome", "latency_ms", "evidence"]
 needs = "the stages asked for, at Metadata"
 
 [[logged]]
@@ -45,8 +45,10 @@ select
     audit_id,
     stage,
     level,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
+    wanted(decided_by, status_message, status_details) as wanted,
     verb,
     api_group,
     resource,
@@ -59,7 +61,7 @@ select
     latency_ms,
     dry_run,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     request_uri,
     partial,
     truncated,
@@ -68,25 +70,22 @@ select
     line,
     item,
     cluster
-from audit
-where ($audit_id is null or audit_id = $audit_id)
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($verb is null or verb = $verb)
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
+from stages_in($cluster, $since, $until)
+where same(audit_id, $audit_id)
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(verb, $verb)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
     and fits(subresource, $subresource)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)
     and ($uid is null or object_uid = $uid or uid = $uid)
-    and ($code is null or code = $code)
-    and ($stage is null or stage = $stage)
-    and ($outcome is null or outcome = $outcome)
+    and same(code, $code)
+    and same(stage, $stage)
+    and same(outcome, $outcome)
     and fits(client, $client)
     and fits(user_agent, $user_agent)
     and ($source_ip is null or list_contains(source_ips, $source_ip))
     and fits(request_uri, $uri)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-order by received_time, audit_id, stage_time, stage
+order by received_time, audit_id, stage_time, stage, source, line, item, cluster
 limit $limit

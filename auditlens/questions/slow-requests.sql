@@ -23,25 +23,24 @@ with told as (
     select
         'audit' as told_by, stage_time as time, verb, request_uri as uri,
         case when resource is null then null else resource || coalesce('/' || subresource, '') end as resource,
-        client, latency_ms, audit_id, source, line
-    from audit
-    where stage in ('ResponseComplete', 'Panic')
-        and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy')
+        client, latency_ms, audit_id, source, line, item
+    from ended_in($cluster, $since, $until)
+    where coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy')
         and not coalesce(long_running(verb, request_uri), false)
-        and ($cluster is null or cluster = $cluster)
     union all
-    select 'http', time, http_verb(verb), uri, uri_resource(uri) || coalesce('/' || uri_subresource(uri), ''), client, latency_ms, audit_id, source, line
+    select 'http', time, http_verb(verb), uri, uri_resource(uri) || coalesce('/' || uri_subresource(uri), ''), client, latency_ms, audit_id, source, line, item
     from httplog
-    where not coalesce(hijacked, false) and not coalesce(long_running(verb, uri), false) and ($cluster is null or cluster = $cluster)
+    where not coalesce(hijacked, false) and not coalesce(long_running(verb, uri), false)
+        and in_window(cluster, time, $cluster, $since, $until)
     union all
     select
         'trace', time, coalesce(http_verb(verb), name), url,
         -- storage names the key it reads instead: /configmaps/default/a
         coalesce(fields['resource'] || coalesce('/' || fields['subresource'], ''), uri_resource(url) || coalesce('/' || uri_subresource(url), ''),
             split_part(fields['key'], '/', 2)),
-        nullif(split_part(user_agent, '/', 1), ''), total_ms, audit_id, source, line
+        nullif(split_part(user_agent, '/', 1), ''), total_ms, audit_id, source, line, item
     from trace
-    where seq = 0 and not coalesce(long_running(verb, url), false) and ($cluster is null or cluster = $cluster)
+    where seq = 0 and not coalesce(long_running(verb, url), false) and in_window(cluster, time, $cluster, $since, $until)
 )
 select
     told_by,
@@ -49,23 +48,21 @@ select
     coalesce(resource, split_part(uri, '?', 1)) as resource,
     client,
     count(*) as requests,
-    round(quantile_cont(latency_ms, 0.5), 3) as p50_ms,
-    round(quantile_cont(latency_ms, 0.9), 3) as p90_ms,
-    round(quantile_cont(latency_ms, 0.99), 3) as p99_ms,
-    round(max(latency_ms), 3) as max_ms,
-    max_by(time, latency_ms) as slowest_time,
-    max_by(audit_id, latency_ms) as slowest_audit_id,
-    max_by(uri, latency_ms) as slowest_uri,
-    max_by(source, latency_ms) as source,
-    max_by(line, latency_ms) as line
+    percentile_ms(latency_ms, 0.5) as p50_ms,
+    percentile_ms(latency_ms, 0.9) as p90_ms,
+    percentile_ms(latency_ms, 0.99) as p99_ms,
+    rounded(max(latency_ms), 1000) as max_ms,
+    max(row(latency_ms, time, audit_id, uri, source, line, item))[2] as slowest_time,
+    max(row(latency_ms, time, audit_id, uri, source, line, item))[3] as slowest_audit_id,
+    max(row(latency_ms, time, audit_id, uri, source, line, item))[4] as slowest_uri,
+    max(row(latency_ms, time, audit_id, uri, source, line, item))[5] as source,
+    max(row(latency_ms, time, audit_id, uri, source, line, item))[6] as line
 from told
 where latency_ms is not null
-    and ($told_by is null or told_by = $told_by)
-    and ($verb is null or verb = $verb)
+    and same(told_by, $told_by)
+    and same(verb, $verb)
     and ($resource is null or resource = $resource or starts_with(resource, $resource || '/'))
     and fits(client, $client)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
 group by all
 having max(latency_ms) >= $min_ms
 order by p99_ms desc, max_ms desc, told_by, verb, resource, client

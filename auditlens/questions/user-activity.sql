@@ -1,7 +1,7 @@
 /*
 title = "What a user did: verbs and resources, how often, from where, with which programs"
 group = "access"
-show = ["acting_as", "verb", "resource", "subresource", "namespace", "requests", "failed", "objects", "clients", "last_time"]
+show = ["username", "impersonator", "verb", "resource", "subresource", "namespace", "requests", "failed", "objects", "clients", "last_time"]
 needs = "ResponseComplete at Metadata for all requests of the user"
 
 [[logged]]
@@ -20,8 +20,8 @@ user = ""
 limit = {default = 1000}
 */
 select
-    coalesce(impersonated_username, username) as acting_as,
-    username,
+    actor as username,
+    impersonator,
     verb,
     api_group,
     resource,
@@ -31,15 +31,12 @@ select
     count(*) filter (where code >= 400) as failed,
     count(distinct coalesce(name, object_name)) as objects,
     list_sort(array_agg(distinct client)) as clients,
-    list_sort(array_agg(distinct source_ips[len(source_ips)])) as source_ips,
+    list_sort(array_agg(distinct source_ip)) as source_ips,
+    list_sort(list_distinct(flatten(list(coalesce(identity(user_extra, impersonated_username, impersonated_extra), []))))) as identities,
     min(stage_time) as first_time,
     max(stage_time) as last_time
-from audit
-where (stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code = 401))
-    and (fits(username, $user) or fits(impersonated_username, $user))
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-group by all
-order by requests desc, username, acting_as, verb, api_group, resource, subresource, namespace
+from requests_in($cluster, $since, $until)
+where by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+group by actor, impersonator, verb, api_group, resource, subresource, namespace
+order by requests desc, actor, impersonator, verb, api_group, resource, subresource, namespace
 limit $limit

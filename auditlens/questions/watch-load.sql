@@ -18,32 +18,29 @@ api_group = ""
 limit = {default = 100}
 */
 select
-    username,
+    actor as username,
     client,
     api_group,
     resource,
     namespace,
     count(*) as watches,
     count(*) filter (where code >= 400) as failed,
+    count(*) filter (where is_open) as open,
     -- the server ends a watch after 5 to 10 minutes (--min-request-timeout): much less means it was cut
     count(*) filter (where latency_ms < 5000 and code < 400) as short,
-    round(median(latency_ms) / 1000, 1) as median_seconds,
-    round(max(latency_ms) / 1000, 1) as longest_seconds,
-    count(distinct source_ips[len(source_ips)]) as addresses,
-    round(count(*) * 60.0 / greatest(epoch(max(stage_time)) - epoch(min(stage_time)), 60), 1) as per_minute,
+    rounded(percentile_ms(latency_ms, 0.5) / 1000, 10) as median_seconds,
+    rounded(max(latency_ms) / 1000, 10) as longest_seconds,
+    count(distinct source_ip) as addresses,
+    per_minute(count(*), min(stage_time), max(stage_time)) as per_minute,
     min(received_time) as first_time,
     max(stage_time) as last_time,
-    max_by(audit_id, (stage_time, audit_id)) as last_audit_id,
+    max(event_at(stage_time, audit_id, source, line, item)).audit_id as last_audit_id,
     cluster
-from audit
+from requests_in($cluster, $since, $until)
 where verb = 'watch'
-    and stage in ('ResponseComplete', 'Panic')
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-group by cluster, username, client, api_group, resource, namespace
-order by watches desc, username, client, resource, namespace
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
+group by cluster, actor, client, api_group, resource, namespace
+order by watches desc, username, client, api_group, resource, namespace, cluster
 limit $limit

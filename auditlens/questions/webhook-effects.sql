@@ -1,7 +1,7 @@
 /*
 title = "Which webhook changed or refused what, and which calls failed open"
 group = "objects"
-show = ["time", "effect", "webhook", "username", "verb", "object", "patch", "evidence"]
+show = ["time", "effect", "webhook", "username", "impersonator", "identity", "verb", "object", "patch", "evidence"]
 needs = "ResponseComplete at Request for writes that webhooks see"
 
 [[logged]]
@@ -23,18 +23,14 @@ limit = {default = 1000}
 */
 with noted as (
     select *, unnest(map_entries(annotations)) as note
-    from audit
-    where stage in ('ResponseComplete', 'Panic')
-        and verb in ('create', 'update', 'patch', 'delete', 'deletecollection', 'get')
+    from ended_in($cluster, $since, $until)
+    where verb in ('create', 'update', 'patch', 'delete', 'deletecollection', 'get')
         and resource is not null
         and len(list_filter(map_keys(annotations), lambda k: contains(k, 'webhook.admission.k8s.io/'))) > 0
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 -- the annotations of apiserver/pkg/admission/plugin/webhook/mutating/dispatcher.go and validating/dispatcher.go
 calls as (
@@ -43,10 +39,10 @@ calls as (
         case
             when note.key like 'failed-open.%' then 'failed open'
             when note.key like 'patch.webhook.admission.k8s.io/%' then 'patched'
-            when json_extract_string(note.value, '$.mutated') = 'true' then 'mutated'
+            when json_extract_string(body(note.value), '$.mutated') = 'true' then 'mutated'
             else 'called'
         end as effect,
-        case when note.key like 'failed-open.%' then note.value else json_extract_string(note.value, '$.webhook') end as webhook
+        case when note.key like 'failed-open.%' then note.value else json_extract_string(body(note.value), '$.webhook') end as webhook
     from noted
     where contains(note.key, 'webhook.admission.k8s.io/')
 ),
@@ -56,32 +52,28 @@ refused as (
         case when code = 500 then 'failed closed' else 'refused' end as effect,
         regexp_extract(status_message, '(?:admission webhook|failed calling webhook) "([^"]+)"', 1) as webhook,
         null as note
-    from audit
-    where stage in ('ResponseComplete', 'Panic')
-        and code >= 400
+    from ended_in($cluster, $since, $until)
+    where code >= 400
         and regexp_matches(status_message, '(admission webhook|failed calling webhook) "')
-        and ($resource is null or resource = $resource)
-        and ($api_group is null or api_group = $api_group)
+        and same(resource, $resource)
+        and same(api_group, $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
 ),
 everything as (
-    select stage_time, effect, webhook, json_extract_string(note.value, '$.configuration') as configuration,
-        cast(case when effect = 'patched' then json_extract(note.value, '$.patch') end as varchar) as patch, username, verb, api_group,
+    select stage_time, effect, webhook, json_extract_string(body(note.value), '$.configuration') as configuration,
+        cast(case when effect = 'patched' then json_extract(body(note.value), '$.patch') end as varchar) as patch, actor, impersonator, identity(user_extra, impersonated_username, impersonated_extra) as identity, verb, api_group,
         resource, subresource, namespace, coalesce(name, object_name) as name, code, outcome, null as message, note.key as annotation,
         audit_id, source, line, item, cluster
     from calls
     where effect <> 'failed open'
     union all by name
-    select stage_time, effect, webhook, username, verb, api_group, resource, subresource, namespace,
+    select stage_time, effect, webhook, actor, impersonator, identity(user_extra, impersonated_username, impersonated_extra) as identity, verb, api_group, resource, subresource, namespace,
         coalesce(name, object_name) as name, code, outcome, note.key as annotation, audit_id, source, line, item, cluster
     from calls
     where effect = 'failed open'
     union all by name
-    select stage_time, effect, webhook, username, verb, api_group, resource, subresource, namespace,
+    select stage_time, effect, webhook, actor, impersonator, identity(user_extra, impersonated_username, impersonated_extra) as identity, verb, api_group, resource, subresource, namespace,
         coalesce(name, object_name) as name, code, outcome, status_message as message, audit_id, source, line, item, cluster
     from refused
 )
@@ -90,7 +82,9 @@ select
     effect,
     webhook,
     configuration,
-    username,
+    actor as username,
+    impersonator,
+    identity,
     verb,
     api_group,
     resource,
@@ -110,5 +104,5 @@ select
 from everything
 where fits(webhook, $webhook)
     and ($quiet or effect <> 'called')
-order by time, audit_id, annotation
+order by time, audit_id, annotation, webhook, source, line, item, cluster
 limit $limit

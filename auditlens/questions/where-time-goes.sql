@@ -25,10 +25,8 @@ with lines as (
         coalesce(max(case when seq = 0 then fields['resource'] end) over block, uri_resource(max(url) over block)) as block_resource,
         nullif(split_part(max(user_agent) over block, '/', 1), '') as block_client
     from trace
-    where ($audit_id is null or audit_id = $audit_id)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or time >= $since)
-        and ($until is null or time <= $until)
+    where same(audit_id, $audit_id)
+        and in_window(cluster, time, $cluster, $since, $until)
     window block as (partition by import_id, source, line, item, trace_id)
 ),
 parents as (
@@ -61,7 +59,7 @@ timed as (
     from siblings
 ),
 inside as (
-    select import_id, source, line, item, trace_id, parent as seq, sum(step_ms + coalesce(gap_ms, 0)) as ms
+    select import_id, source, line, item, trace_id, parent as seq, sum_ms(step_ms + coalesce(gap_ms, 0)) as ms
     from timed
     where parent is not null
     group by all
@@ -95,12 +93,9 @@ noted as (
     select
         verb, resource, client, audit_id, source || ':' || line as request, latency_ms,
         key as note, duration_ms(annotations[key]) as ms
-    from (select *, unnest(map_keys(annotations)) as key from audit where stage in ('ResponseComplete', 'Panic'))
+    from (select *, unnest(map_keys(annotations)) as key from ended_in($cluster, $since, $until))
     where starts_with(key, 'apiserver.latency.k8s.io/') and not coalesce(long_running(verb, request_uri), false)
-        and ($audit_id is null or audit_id = $audit_id)
-        and ($cluster is null or cluster = $cluster)
-        and ($since is null or stage_time >= $since)
-        and ($until is null or stage_time <= $until)
+        and same(audit_id, $audit_id)
 ),
 annotated as (
     select
@@ -125,7 +120,7 @@ annotated as (
     -- the total is of the whole request: what no part of it explains
     select verb, resource, client, audit_id, request,
         greatest(max(case when note like '%/total' then ms end)
-            - coalesce(sum(case when note not like '%/total' then ms end), 0), 0),
+            - coalesce(sum_ms(case when note not like '%/total' then ms end), 0), 0),
         'not told', 'total'
     from noted
     group by all
@@ -139,12 +134,12 @@ parts as (
     select
         told_by, verb, resource, part,
         count(distinct request) as requests,
-        round(sum(ms), 3) as ms,
+        rounded(sum_ms(ms), 1000) as ms,
         string_agg(distinct step, ', ' order by step) as steps,
-        max_by(audit_id, ms) as worst_audit_id
+        max(row(ms, audit_id))[2] as worst_audit_id
     from every
-    where ($verb is null or verb = $verb)
-        and ($resource is null or resource = $resource)
+    where same(verb, $verb)
+        and same(resource, $resource)
         and fits(client, $client)
     group by all
 )
@@ -155,10 +150,9 @@ select
     part,
     requests,
     ms,
-    round(100.0 * ms / nullif(sum(ms) over (partition by told_by, verb, resource), 0), 1) as percent,
+    rounded(100.0 * ms / nullif(sum_of, 0), 10) as percent,
     steps,
     worst_audit_id
-from parts
-where ms > 0
-order by sum(ms) over (partition by told_by, verb, resource) desc, told_by, verb, resource, ms desc, part
+from (select *, cast(sum(cast(ms * 1000 as bigint)) over (partition by told_by, verb, resource) as double) / 1000 as sum_of from parts where ms > 0)
+order by sum_of desc, told_by, verb, resource, ms desc, part
 limit $limit

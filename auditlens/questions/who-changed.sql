@@ -1,7 +1,7 @@
 /*
 title = "Who changed an object, and what they sent"
 group = "objects"
-show = ["time", "username", "verb", "object", "subresource", "asked", "outcome", "evidence"]
+show = ["time", "username", "impersonator", "identity", "verb", "object", "subresource", "asked", "outcome", "evidence"]
 needs = "ResponseComplete at Request for create, update and patch; at RequestResponse to see resource versions and names the server made up"
 
 [[logged]]
@@ -25,8 +25,9 @@ limit = {default = 1000}
 */
 select
     stage_time as time,
-    username,
-    impersonated_username,
+    actor as username,
+    impersonator,
+    identity(user_extra, impersonated_username, impersonated_extra) as identity,
     verb,
     api_group,
     resource,
@@ -42,26 +43,23 @@ select
     code,
     outcome,
     client,
-    source_ips[len(source_ips)] as source_ip,
+    source_ip,
     audit_id,
     source,
     line,
     item,
     cluster
-from audit
-where stage = 'ResponseComplete'
+from writes_in($cluster, $since, $until)
+where stage <> 'Panic'
     and verb in ('create', 'update', 'patch')
     and code < 300
     and not coalesce(dry_run, false)
     and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'token', 'eviction', 'log')
-    and ($resource is null or resource = $resource)
-    and ($api_group is null or api_group = $api_group)
+    and same(resource, $resource)
+    and same(api_group, $api_group)
     and fits(namespace, $namespace)
     and fits(coalesce(name, object_name), $name)
     and fits(coalesce(object_uid, uid), $uid)
-    and ($user is null or fits(username, $user) or fits(impersonated_username, $user))
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
-order by time, audit_id
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
+order by time, audit_id, source, line, item, cluster
 limit $limit

@@ -61,7 +61,7 @@ def denials(now: scope.Scope) -> None:
     st.markdown(f"**{answer.frame.height:,} refusals** · {now.span()}")
     show.notes(answer.notes)
     picked = show.table(
-        answer.frame, now, "denied", columns=("time", "code", "decided_by", "username", "verb", "resource", "namespace", "name", "reason", "client", "subresource", "impersonated_username"),
+        answer.frame, now, "denied", columns=("time", "code", "decided_by", "username", "verb", "resource", "namespace", "name", "reason", "client", "subresource", "impersonator"),
         about="Refused requests",
     )  # fmt: skip
     if picked:

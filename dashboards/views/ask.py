@@ -114,7 +114,7 @@ def _group(question: Question, row: dict[str, Any], values: dict[str, Any]) -> N
     if by and row.get("value") is not None:
         text = str(row["value"])
         params[by] = text.split("/")[0].split(".")[0] if by == "resource" else text
-    for column, name in (("acting_as", "user"), ("verb", "verb"), ("resource", "resource"), ("namespace", "namespace")):
+    for column, name in (("username", "user"), ("verb", "verb"), ("resource", "resource"), ("namespace", "namespace")):
         if row.get(column) is not None:
             params[name] = row[column]
     if params:
