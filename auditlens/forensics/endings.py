@@ -195,17 +195,22 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
 def ending(tracer: Tracer, life: Life, before: Event | None = None) -> Cause | None:
     """The request that ended a life: one about it, or one that ended what it was in; None if it lives on."""
     if life.deleted is not None and (before is None or life.deleted.received <= before.time):
-        how = "direct: asked for"
-        if life.deleted.subresource == "eviction":
-            how = "eviction: asked for with pods/eviction"
-        elif life.deleted.verb == "deletecollection":
-            how = "collection: one of the objects a deletecollection answered"
+        how = asked_how(life.deleted.verb, life.deleted.subresource)
         return Cause(life, life.deleted, f"{life.key} deleted", how, CERTAIN)
     if life.ended is not None and life.ended.ok and (before is None or life.ended.received <= before.time):
         rule = "finalizer: its last finalizer was removed"
         return Cause(life, life.ended, f"{life.key} gone", rule, LIKELY, f"who asked for the deletion of {life.key} is not in the log; it takes "
                      "delete of its resource at Metadata", open=True)  # fmt: skip
     return _given_up(life, before) or _unseen(tracer, life)
+
+
+def asked_how(verb: str, subresource: str | None) -> str:
+    """The rule of a request that asks for the end of an object itself."""
+    if subresource == "eviction":
+        return "eviction: asked for with pods/eviction"
+    if verb == "deletecollection":
+        return "collection: one of the objects a deletecollection answered"
+    return "direct: asked for"
 
 
 def _given_up(life: Life, before: Event | None) -> Cause | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "guess"
+_WRITES = ", ".join(f"'{v}'" for v in WRITES)
+_PLACE = "case when t.resource = 'namespaces' and coalesce(t.api_group, '') = '' then '' else coalesce(t.namespace, '') end"
 _STATELESS = "coalesce(t.subresource, '') <> 'status' or t.resource = 'certificatesigningrequests'"
 SURE = (GUESS, LIKELY, CERTAIN)  # from the least on
 
@@ -85,6 +87,7 @@ class Tracer:
         self.con = con
         self._known: dict[Target, list[Life]] = {}
         self._status: dict[Target, list[Life]] = {}
+        self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
         self._siblings: dict[str, list[Event]] = {}
 
     def lives(self, wanted: Target) -> list[Life]:
@@ -101,11 +104,10 @@ class Tracer:
 
     def _load(self, where: str, params: Mapping[str, Any], *, status: bool = False) -> list[Life]:
         """The lives of the objects that fulfil a condition on `t`, oldest first of each object."""
-        writes = ", ".join(f"'{v}'" for v in WRITES)
         base = f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
         events = load(
             self.con,
-            f"{base} and t.verb in ({writes}) and coalesce(t.code, 0) not between 300 and 498 "
+            f"{base} and t.verb in ({_WRITES}) and coalesce(t.code, 0) not between 300 and 498 "
             f"and ({'true' if status else _STATELESS}) "
             "and coalesce(t.subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')",
             params,
@@ -115,25 +117,60 @@ class Tracer:
         if bare or not events:
             reads = f"{base} and t.code < 300 and (t.verb = 'get' or t.via = 'item' and t.verb = 'list')"
             if shown:
-                only, more = _one_of(bare)
+                only, more = one_of(bare)
                 events += load(self.con, f"{reads} and {only}", {**params, **more})
             else:
                 events += load(self.con, reads, params)
         if doubtful := {e.key for e in events if replay.uncertain(e)}:
-            only, more = _one_of(doubtful)  # whether it was there afterwards
+            only, more = one_of(doubtful)  # whether it was there afterwards
             events += load(self.con, f"{base} and t.code in (404, 409) and {only}", {**params, **more})
         ordered = sorted(events, key=lambda e: (e.key.cluster, str(e.key), e.order))
         return [x for _, own in groupby(ordered, key=lambda e: e.key) for x in replay.lives(own)]
 
-    def warm(self, keys: Iterable[Key]) -> None:
-        """Load the lives of many objects at once, which is cheaper than one by one."""
-        wanted = {k for k in keys if self.exactly(k) not in self._known}
-        if not wanted:
-            return
-        for key in wanted:
+    def warm(self, wanted: Mapping[Key, set[str]]) -> None:
+        """Load the lives of many objects at once, which is cheaper than one by one: of some uids, or all of a name.
+
+        A name is loaded whole, too, where some of its events do not tell the uid: which life they are of takes all of them.
+        """
+        by_uid = {k: uids for k, uids in wanted.items() if uids and self.exactly(k) not in self._known}
+        whole = {k for k, uids in wanted.items() if not uids and self.exactly(k) not in self._known}
+        whole |= self._nameless(by_uid)
+        for key in whole:
             self._known[self.exactly(key)] = []
-        for life in self._load(*_one_of(wanted)):
+        for life in self._load(*one_of(whole)) if whole else ():
             self._known.setdefault(self.exactly(life.key), []).append(life)
+        left = {k: uids for k, uids in by_uid.items() if k not in whole}
+        self._one.update({(k, uid): None for k, uids in left.items() for uid in uids})
+        if left:
+            where, params = one_of(left)
+            uids = sorted({uid for some in left.values() for uid in some})
+            for life in self._load(f"{where} and t.uid in (select unnest($uids))", {**params, "uids": uids}):
+                if life.uid is not None and (life.key, life.uid) in self._one:
+                    self._one[life.key, life.uid] = life
+
+    def warmed(self, keys: Mapping[Key, set[str]]) -> Iterator[Life]:
+        """The lives that `warm` loaded of some objects."""
+        for key, uids in keys.items():
+            if self.exactly(key) in self._known:
+                yield from self._known[self.exactly(key)]
+            else:
+                yield from (life for uid in uids if (life := self._one.get((key, uid))) is not None)
+
+    def _nameless(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of some objects about which a write is in the log that does not tell the uid."""
+        keys = set(keys)
+        if not keys:
+            return set()
+        where, params = one_of(keys)
+        rows = self.con.execute(
+            f"""
+            select distinct t.cluster, coalesce(t.api_group, ''), t.resource, {_PLACE}, t.name from audit_objects as t
+            where t.via in ('ref', 'body', 'item') and t.uid is null and t.verb in ({_WRITES})
+                and coalesce(t.code, 0) not between 300 and 498 and ({_STATELESS}) and {where}
+            """,
+            params,
+        ).fetchall()
+        return keys & {Key(c, g, r, n or None, name) for c, g, r, n, name in rows}
 
     @staticmethod
     def exactly(key: Key) -> Target:
@@ -173,6 +210,10 @@ class Tracer:
 
         With `ended`, of lives whose uid is not known, rather one whose end was asked for by then.
         """
+        if uid is not None and wanted.name is not None and wanted.cluster is not None and len(wanted.resources) == 1:
+            key = Key(wanted.cluster, wanted.group or "", wanted.resources[0], wanted.namespace, wanted.name)
+            if (key, uid) in self._one:
+                return self._one[key, uid]
         found = [x for x in self.lives(wanted) if wanted.namespace is not None or x.key.namespace is None]
         if uid is not None:
             exact = [x for x in found if x.uid == uid]
@@ -202,19 +243,21 @@ class Tracer:
         return found
 
 
-def _one_of(keys: Iterable[Key]) -> tuple[str, dict[str, Any]]:
+def one_of(keys: Iterable[Key]) -> tuple[str, dict[str, Any]]:
     """A condition on `t` that it is about one of some objects, and its parameters.
 
     The names alone are a condition too: files are sorted by object, so their statistics leave most of them out.
     """
     rows = sorted({(k.cluster, k.group, k.resource, k.namespace or "", k.name) for k in keys})
-    params: dict[str, Any] = {f"k_{i}": sorted({r[i] for r in rows}) for i in range(5)}
-    params["keys"] = ["\n".join(r) for r in rows]
+    params = {
+        "resources": sorted({r[2] for r in rows}),
+        "names": sorted({r[4] for r in rows}),
+        "keys": ["\n".join(r) for r in rows],
+    }
     return (
-        "t.resource in (select unnest($k_2)) and t.name in (select unnest($k_4)) and concat_ws(chr(10), t.cluster, coalesce(t.api_group, ''), "
-        "t.resource, case when t.resource = 'namespaces' and coalesce(t.api_group, '') = '' then '' else coalesce(t.namespace, '') end, t.name) "
-        "in (select unnest($keys))",
-        {k: v for k, v in params.items() if k in ("k_2", "k_4", "keys")},
+        "t.resource in (select unnest($resources)) and t.name in (select unnest($names)) and "
+        f"concat_ws(chr(10), t.cluster, coalesce(t.api_group, ''), t.resource, {_PLACE}, t.name) in (select unnest($keys))",
+        params,
     )
 
 

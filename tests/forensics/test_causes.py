@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 
 from .conftest import CAPTURES, SHARED, needs_captures
+from .made import Log
 
 BIG = ("full", "everything", "bulk")
 
@@ -64,3 +66,62 @@ def test_the_two_agree_on_every_log(log: Path, tmp_path: Path) -> None:
     except UsageError:
         pytest.skip("no audit log")
     assert disagreements(Lake(tmp_path / "lake"))[1] == []
+
+
+def test_the_first_of_several_requests_for_an_end_is_the_root(make_lake: Callable[..., Lake]) -> None:
+    """Bob's pod deletion hurries up what alice asked for, the kubelet finishes it; zoe's pod of that name is another."""
+    log = Log()
+    going = {"deletionTimestamp": "2026-11-23T10:00:31Z", "deletionGracePeriodSeconds": 30}
+    pod = {"spec": {"nodeName": "n1"}}
+    log("ann", "create", "pods/a", pod)
+    first = log("alice", "delete", "pods/a", {**pod, "metadata": going})
+    log("bob", "delete", "pods/a", {**pod, "metadata": going})
+    log("system:node:n1", "delete", "pods/a", {**pod, "metadata": going}, request={"gracePeriodSeconds": 0})
+    log("ann", "create", "pods/a", pod, uid="uid-anew")
+    second = log("zoe", "delete", "pods/a", {**pod, "metadata": going}, uid="uid-anew")
+    lake = make_lake(log.lines)
+    rows = question.ask(lake, "who-deleted", object="pod/a").to_dicts()
+    assert [(r["username"], r["root_username"], r["root_audit_id"]) for r in rows] == [
+        ("alice", "alice", first), ("bob", "alice", first), ("system:node:n1", "alice", first), ("zoe", "zoe", second),
+    ]  # fmt: skip
+    assert disagreements(lake) == (1, [])
+
+
+def test_an_eviction_tells_no_uid_and_is_the_root_all_the_same(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    pod = {"spec": {"nodeName": "n1"}}
+    log("ann", "create", "pods/a", pod)
+    answer = {"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}
+    id = log("alice", "create", "pods/a/eviction", answer=answer, requestObject={"kind": "Eviction", "metadata": {"name": "a"}})
+    gone = {"deletionTimestamp": "2026-11-23T10:00:31Z", "deletionGracePeriodSeconds": 30}
+    log("system:node:n1", "delete", "pods/a", {**pod, "metadata": gone}, request={"gracePeriodSeconds": 0})
+    rows = question.ask(make_lake(log.lines), "who-deleted", object="pod/a").to_dicts()
+    assert [(r["how"], r["root_username"], r["root_audit_id"]) for r in rows] == [
+        ("eviction", "alice", id),
+        ("kubelet", "alice", id),
+    ]
+
+
+@pytest.mark.parametrize("level", ["Metadata", "Request"])
+def test_a_kubelets_word_leads_to_who_asked_at_every_level(make_lake: Callable[..., Lake], level: str) -> None:
+    log = Log()
+    log("ann", "create", "pods/a", level="Metadata")
+    id = log("alice", "delete", "pods/a", level=level)
+    log("system:node:n1", "delete", "pods/a", level=level)
+    rows = question.ask(make_lake(log.lines), "who-deleted", object="pod/a").to_dicts()
+    assert [(r["how"], r["root_username"], r["root_audit_id"]) for r in rows] == [
+        ("direct", "alice", id),
+        ("kubelet", "alice", id),
+    ]
+
+
+def test_what_led_to_a_deletion_may_be_older_than_the_window(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "configmaps/one", {"data": {}})
+    ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": "one", "uid": "uid-one"}
+    log("ann", "create", "configmaps/child", {"metadata": {"ownerReferences": [ref]}})
+    id = log.gone("bob", "configmaps/one")
+    log.first += 50
+    log.gone("*generic-garbage-collector", "configmaps/child")
+    (row,) = question.ask(make_lake(log.lines), "who-deleted", since="2026-11-23T10:00:30Z").to_dicts()
+    assert (row["name"], row["root_username"], row["root_audit_id"]) == ("child", "bob", id)
