@@ -9,7 +9,12 @@ import streamlit as st
 from parts.hosts import KnownHosts, exposed
 from starlette.middleware import Middleware
 
+from auditlens.floods import Floods, Handler
+
 if why := exposed(st.get_option("server.address")):
     sys.exit(f"auditlens: error: {why}")
+
+# uvicorn sets its loggers up before it loads this module
+Handler(Floods(lambda text: print(text, file=sys.stderr, flush=True)), ("uvicorn", "uvicorn.error", "asyncio"))
 
 app = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(KnownHosts)])

@@ -11,10 +11,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from auditlens.errors import UsageError
+from auditlens.floods import Floods, Handler
 from auditlens.sink import drainer, net, wal
 from auditlens.sink.access import Access, Tls
 from auditlens.sink.app import Budget, Sink
@@ -90,7 +91,8 @@ def serve(
         UsageError: an option or a file it names cannot be used.
         WalError: the WAL is in use or cannot be read.
     """
-    log = _Log(say or (lambda text: print(text, file=sys.stderr, flush=True)))
+    out = say or (lambda text: print(text, file=sys.stderr, flush=True))
+    log = Floods(lambda text: out(f"sink: {text}"))
     lake = Path(lake)
     directory = Path(wal_dir) if wal_dir else lake.absolute().with_name(f"{lake.absolute().name}.wal")
     if directory.resolve().is_relative_to(lake.resolve()):
@@ -116,6 +118,7 @@ def serve(
         server = _Server(
             directory, name or socket.gethostname(), arguments, access, tls, options, log, _redaction(redact, redact_key)
         )
+        Handler(log, ("uvicorn", "uvicorn.error", "asyncio"))  # a line for each invalid request, each handshake that breaks off
         asyncio.run(server.run(sockets, started))
 
 
@@ -159,25 +162,6 @@ def _redaction(redact: bool, redact_key: str | Path | None) -> Callable[[bytes],
     return lambda sample: repr(redactor.text(sample))[:300]
 
 
-@dataclass(slots=True)
-class _Log:
-    """Lines for the operator; of one kind at most ten in ten seconds, and then how many there were."""
-
-    out: Callable[[str], None]
-    _seen: dict[str, tuple[float, int]] = field(default_factory=dict)
-
-    def __call__(self, text: str, *, kind: str = "") -> None:
-        now = time.monotonic()
-        since, count = self._seen.get(kind, (now, 0))
-        if kind and now - since > 10:
-            if count > 10:
-                self.out(f"sink: {count - 10} more lines like: {kind}")
-            since, count = now, 0
-        self._seen[kind] = since, count + 1
-        if not kind or count < 10:
-            self.out(f"sink: {text}")
-
-
 class _Server:
     def __init__(
         self,
@@ -187,7 +171,7 @@ class _Server:
         access: Access,
         tls: Tls | None,
         options: _Options,
-        log: _Log,
+        log: Floods,
         redacted: Callable[[bytes], str],
     ) -> None:
         self._directory, self._options, self._log, self._tls, self._access = directory, options, log, tls, access
@@ -261,6 +245,7 @@ class _Server:
         m.disk_free.set(self._free)
         m.connections.set(sum(gate.connections for gate in gates))
         m.ready.set(self._refusal() is None)
+        self._log.sum_up()
         for gate in gates:
             gate.sweep()
         self._access.reload(self._log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -36,12 +37,13 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _started(lake: Path, *more: str) -> tuple[subprocess.Popen[bytes], int]:
+def _started(lake: Path, *more: str, log: Path = Path(os.devnull)) -> tuple[subprocess.Popen[bytes], int]:
     port = _free_port()
-    process = spawn(
-        [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", port, *more],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    with log.open("wb") as out:
+        process = spawn(
+            [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", port, *more],
+            stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
     until = time.monotonic() + 120
     while not _listens(port):
         assert process.poll() is None
@@ -98,6 +100,21 @@ def test_no_page_of_another_site_gets_an_answer(server: int) -> None:
         assert _status(server, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE) == 403, origin
     for origin in (f"http://{host}", "https://audit.example.com"):  # the latter behind a proxy that changes Host
         assert _status(server, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE) == 101, origin
+
+
+def test_invalid_requests_do_not_fill_the_log(small_lake: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process, port = _started(small_lake, log=log)
+    before = len(log.read_text().splitlines())
+    invalid = (b"\0" * 50, b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n")
+    for data in invalid:
+        for _ in range(200):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+                sock.sendall(data)
+                with contextlib.suppress(OSError):
+                    sock.recv(10)
+    stop(process)
+    assert len(log.read_text().splitlines()) - before < 60, log.read_text()
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

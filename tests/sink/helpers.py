@@ -33,7 +33,8 @@ import importlib, json, sys
 options = json.loads(sys.argv[1])
 for name, value in options.pop("patch").items():
     module, _, attribute = name.rpartition(".")
-    setattr(importlib.import_module("auditlens.sink." + module), attribute, value)
+    home = "auditlens." if module == "floods" else "auditlens.sink."
+    setattr(importlib.import_module(home + module), attribute, value)
 from auditlens.sink.server import serve
 def started(running):
     print(json.dumps([running.address, running.status_address, running.sink]), flush=True)

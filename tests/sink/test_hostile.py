@@ -119,6 +119,35 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
         yield sink
 
 
+def test_whatever_is_sent_without_a_credential_the_log_stays_small(tmp_path: Path) -> None:
+    """Each kind of line that such a client can cause, 300 times: ten are said, and how many more there were."""
+    made = make_tls(tmp_path)
+    kinds = {
+        "parser": b"\0" * 50, "version": b"GET / HTTP/9.9\r\n\r\n", "upgrade": b"GET /audit HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        "path": b"POST /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n", "method": b"PUT /audit HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "type": b"POST /audit HTTP/1.1\r\nContent-Type: a/b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "body": b"POST /audit HTTP/1.1\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", "cut": b"POST /audit HTTP/1.1\r\nContent-Length: 99\r\n\r\n{",
+        "hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100,
+    }  # fmt: skip
+    for options in ({}, tls_options(made)):
+        with Sink(tmp_path, patch={"floods.WINDOW": 3.0}, **options) as sink:
+            sink.log.write_bytes(b"")
+            for data in kinds.values():
+                for _ in range(300):
+                    with socket.create_connection(sink.address, timeout=20) as sock:
+                        sock.sendall(data)
+                        with contextlib.suppress(OSError):
+                            sock.shutdown(socket.SHUT_WR)
+                            sock.recv(10)
+            deadline = time.monotonic() + 30
+            while not options and "more lines like: uvicorn.error: Invalid HTTP request received" not in sink.log.read_text():
+                assert time.monotonic() < deadline, sink.log.read_text()
+                time.sleep(0.2)
+            lines = sink.log.read_text().splitlines()
+            assert len(lines) < 40 * len(kinds), lines
+            assert all(line.startswith("sink: ") and len(line) < 700 for line in lines), lines
+
+
 def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(plain: Sink) -> None:
     with served_throughout(plain):
         before = plain.memory(drain=False)
