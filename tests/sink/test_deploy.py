@@ -12,6 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
+from auditlens.errors import UsageError
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
@@ -136,6 +138,18 @@ def test_every_option_that_is_used_exists() -> None:
     args = [a for m in manifests() if m["kind"] == "StatefulSet" for a in m["spec"]["template"]["spec"]["containers"][0]["args"]]
     unit = (DEPLOY / "auditlens-sink.service").read_text().split("ExecStart=")[1].split("Restart=")[0]
     assert _options(" ".join(args)) | _options(unit) <= known
+
+
+def test_the_guard_against_an_open_door_is_on() -> None:
+    """`--insecure` would go on being there when a flag of TLS is lost; with them, nothing needs it."""
+    from auditlens.sink.server import _check_exposure
+
+    (args,) = [m["spec"]["template"]["spec"]["containers"][0]["args"] for m in manifests() if m["kind"] == "StatefulSet"]
+    given = dict(a.lstrip("-").partition("=")[::2] for a in args)
+    assert "insecure" not in given
+    _check_exposure(given["listen"], bool(given["tls-cert"] and given["client-ca"]), False)
+    with pytest.raises(UsageError, match="is not loopback"):
+        _check_exposure(given["listen"], False, False)
 
 
 def test_the_image_runs_as_nobody_and_writes_only_to_its_volume() -> None:
