@@ -89,7 +89,7 @@ def init(
     name: Annotated[list[str] | None, typer.Option(help="A further host name or address of the sink; may be repeated.")] = None,
     apiserver_dir: Annotated[
         str, typer.Option(help="Where the client's files will lie on the control-plane node.")
-    ] = "/etc/kubernetes/audit",
+    ] = "/etc/kubernetes/audit-webhook",
 ) -> int:
     """Make certificates and the webhook kubeconfig, and say what to add to the apiserver."""
     _need_extra()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from auditlens import share
 from auditlens.errors import UsageError
 from auditlens.sink.access import CLUSTER
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 _YEARS = 10
+_POLICY = "forensic"  # everything this tool can use; the sink takes bodies of any size
+# Not where the policy of README's kubeadm section is mounted: a pod with two volumes at one place is refused, and the apiserver gone.
+APISERVER_DIR = "/etc/kubernetes/audit-webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Made:
     tls_key: Path | None
     client_names: Path | None
     token_file: Path | None
+    policy: Path
     advice: str
 
 
@@ -43,9 +48,9 @@ def sink_init(
     *,
     token: bool = False,
     names: tuple[str, ...] = (),
-    apiserver_dir: str = "/etc/kubernetes/audit",
+    apiserver_dir: str = APISERVER_DIR,
 ) -> Made:
-    """Make a CA, the server's and a client's certificate (or a token) and the webhook's kubeconfig.
+    """Make a CA, the server's and a client's certificate (or a token), the webhook's kubeconfig and an audit policy.
 
     Args:
         url: where the apiserver posts: https://HOST[:PORT]/audit/CLUSTER (http only for a sink on loopback).
@@ -57,6 +62,34 @@ def sink_init(
     Raises:
         UsageError: the URL cannot work, or a file is there already.
     """
+    address = _address(url)
+    directory = Path(out)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = _files(address, names, token, apiserver_dir)
+    for name in files:
+        if (directory / name).exists():
+            raise UsageError(f"{directory / name}: exists; remove it or give another --out")
+    for name, content in files.items():
+        _write(directory / name, content)
+    got = {name: directory / name for name in files}.get
+    return Made(
+        directory, directory / "webhook.kubeconfig", got("ca.crt"), got("server.crt"), got("server.key"), got("client-names"),
+        got("tokens"), directory / "policy.yaml", _advice(directory, files, apiserver_dir, address.port),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where the apiserver posts."""
+
+    server: str  # the URL
+    tls: bool
+    host: str
+    port: int
+    cluster: str  # empty when the path names none
+
+
+def _address(url: str) -> _Address:
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     cluster = path.removeprefix("/audit").removeprefix("/")
@@ -66,28 +99,25 @@ def sink_init(
         raise UsageError(f"--url {url}: kube-apiserver drops the query; name the cluster in the path: /audit/CLUSTER")
     if not path.startswith("/audit") or (cluster and not CLUSTER.fullmatch(cluster)):
         raise UsageError(f"--url {url}: the path must be /audit/CLUSTER, with a cluster name of a-z, 0-9, '.' and '-'")
-    directory = Path(out)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tls = parts.scheme == "https"
-    files: dict[str, bytes] = {}
-    secret = secrets.token_hex(32) if token or not tls else None
-    if tls:
-        files |= _certificates([parts.hostname, *names], f"kube-apiserver-{cluster or 'default'}")
-        files["client-names"] = f"kube-apiserver-{cluster or 'default'}  {cluster or '*'}\n".encode()
-    if secret:
-        files["tokens"] = f"{secret}  {cluster or '*'}\n".encode()
     server = f"{parts.scheme}://{parts.netloc}{path}"
-    files["webhook.kubeconfig"] = _kubeconfig(server, apiserver_dir, tls, secret).encode()
-    for name in files:
-        if (directory / name).exists():
-            raise UsageError(f"{directory / name}: exists; remove it or give another --out")
-    for name, content in files.items():
-        _write(directory / name, content)
-    got = {name: directory / name for name in files}.get
-    return Made(
-        directory, directory / "webhook.kubeconfig", got("ca.crt"), got("server.crt"), got("server.key"), got("client-names"),
-        got("tokens"), _advice(directory, files, apiserver_dir, parts.port or 443),
-    )  # fmt: skip
+    return _Address(
+        server, parts.scheme == "https", parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), cluster
+    )
+
+
+def _files(address: _Address, names: tuple[str, ...], token: bool, apiserver_dir: str) -> dict[str, bytes]:
+    """The files to make, by name."""
+    files: dict[str, bytes] = {}
+    secret = secrets.token_hex(32) if token or not address.tls else None
+    if address.tls:
+        client = f"kube-apiserver-{address.cluster or 'default'}"
+        files |= _certificates([address.host, *names], client)
+        files["client-names"] = f"{client}  {address.cluster or '*'}\n".encode()
+    if secret:
+        files["tokens"] = f"{secret}  {address.cluster or '*'}\n".encode()
+    files["webhook.kubeconfig"] = _kubeconfig(address.server, apiserver_dir, address.tls, secret).encode()
+    files["policy.yaml"] = (share.directory("policies") / f"{_POLICY}.yaml").read_bytes()
+    return files
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -194,7 +224,7 @@ def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: int) -> str:
-    client = [n for n in ("webhook.kubeconfig", "ca.crt", "client.crt", "client.key") if n in files]
+    client = [n for n in ("policy.yaml", "webhook.kubeconfig", "ca.crt", "client.crt", "client.key") if n in files]
     options = [f"--listen 0.0.0.0:{port}"]
     if "server.crt" in files:
         options += [f"--tls-cert {directory}/server.crt", f"--tls-key {directory}/server.key", f"--client-ca {directory}/ca.crt"]
@@ -210,7 +240,7 @@ def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: 
 
 3. Add to kube-apiserver (a static pod: /etc/kubernetes/manifests/kube-apiserver.yaml):
 
-  - --audit-policy-file={apiserver_dir}/policy.yaml
+  - --audit-policy-file={apiserver_dir}/policy.yaml    # unless there is one already; this one is `{_POLICY}`
   - --audit-webhook-config-file={apiserver_dir}/webhook.kubeconfig
   - --audit-webhook-mode=batch                 # requests never wait for the sink
   - --audit-webhook-batch-max-wait=5s          # 30 s by default: what an apiserver loses at worst when it dies
@@ -221,14 +251,14 @@ def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: 
   # Not --audit-webhook-truncate-enabled: the sink takes bodies up to 64 MiB, and a truncated event has lost its objects.
   # Keep --audit-log-path as well: the webhook loses the last events of a shutdown, the file does not.
 
-   and, so that the pod sees the files:
+   and, so that the pod sees the files (not if it has a volume at {apiserver_dir} already):
 
     volumeMounts:
-    - name: audit
+    - name: audit-webhook
       mountPath: {apiserver_dir}
       readOnly: true
   volumes:
-  - name: audit
+  - name: audit-webhook
     hostPath:
       path: {apiserver_dir}
       type: Directory

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import stat
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -66,6 +69,53 @@ def test_the_kubeconfig_is_one_by_a_strict_reading(tmp_path: Path, url: str, tok
     assert stat.S_IMODE(made.directory.stat().st_mode) == 0o700
     for flag in ("--audit-webhook-config-file", "--audit-webhook-batch-max-wait", "hostPath", "mountPath"):
         assert flag in made.advice
+
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def _as_kubeadm_makes_it() -> dict[str, Any]:
+    """kube-apiserver's container and volumes by README's kubeadm section (v1beta4: cmd/kubeadm/app/phases/controlplane)."""
+    blocks = re.findall(r"```yaml\n(apiVersion: kubeadm.*?)```", README.read_text(), re.DOTALL)
+    server = yaml.safe_load(blocks[0])["apiServer"]
+    return {
+        "flags": [f"--{a['name']}={a['value']}" for a in server["extraArgs"]],
+        "mounts": [{"name": v["name"], "mountPath": v["mountPath"]} for v in server["extraVolumes"]],
+        "volumes": [{"name": v["name"], "hostPath": {"path": v["hostPath"]}} for v in server["extraVolumes"]],
+    }
+
+
+@pytest.mark.parametrize("url", ["https://sink.example:9443/audit/lab", "http://127.0.0.1:9443/audit"])
+@pytest.mark.parametrize("before", [True, False], ids=["after README's kubeadm section", "alone"])
+def test_what_it_says_to_add_fits_into_the_static_pod(tmp_path: Path, url: str, before: bool) -> None:
+    """The kubelet refuses a pod with a volume's name or a mount's path twice, or a mount without a volume: no apiserver then."""
+    made = sink_init(url, tmp_path / "out")
+    pod = _as_kubeadm_makes_it() if before else {"flags": [], "mounts": [], "volumes": []}
+    said = made.advice.split("3. Add")[1].split("4. Check")[0]
+    there = {flag.partition("=")[0] for flag in pod["flags"]}
+    for flag, note in re.findall(r"^  - (--\S+)(.*)$", said, re.MULTILINE):
+        assert flag.partition("=")[0] not in there or "unless there is one already" in note
+        pod["flags"] += [] if flag.partition("=")[0] in there else [flag]
+    mounts, volumes = re.search(r"^    (volumeMounts:.*?)^  (volumes:.*)", said, re.MULTILINE | re.DOTALL).groups()  # type: ignore[union-attr]
+    pod["mounts"] += yaml.safe_load(textwrap.dedent("    " + mounts))["volumeMounts"]
+    pod["volumes"] += yaml.safe_load(textwrap.dedent("  " + volumes))["volumes"]
+    for key, items in (("name", pod["volumes"]), ("mountPath", pod["mounts"])):
+        values = [item[key] for item in items]
+        assert len(values) == len(set(values)), values
+    assert {m["name"] for m in pod["mounts"]} <= {v["name"] for v in pod["volumes"]}
+    names = [flag.partition("=")[0] for flag in pod["flags"]]
+    assert len(names) == len(set(names))
+    copied = re.search(r"2\. Copy (.*) from .* to (\S+) on", made.advice)
+    assert copied
+    for path in [f.partition("=")[2] for f in pod["flags"] if f.partition("=")[0].endswith(("-policy-file", "-config-file"))]:
+        home, name = path.rsplit("/", 1)
+        assert any(home == m["mountPath"] for m in pod["mounts"])
+        assert not home.startswith(copied[2]) or (name in copied[1].split(", ") and (made.directory / name).is_file())
+
+
+def test_the_policy_it_makes_is_one(tmp_path: Path) -> None:
+    made = sink_init("https://sink.example:9443/audit/lab", tmp_path)
+    assert yaml.safe_load(made.policy.read_text())["kind"] == "Policy"
 
 
 def test_the_certificates_say_what_they_are_for(tmp_path: Path) -> None:
