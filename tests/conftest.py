@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import watchdog
 
 from auditlens import engine
 from auditlens.importing.run import ImportReport, import_files
@@ -25,11 +26,24 @@ CAPTURES = SHARED / "captures"
 DATA = Path(__file__).parent / "data"
 needs_captures = pytest.mark.skipif(not CAPTURES.is_dir(), reason="the shared captures are not here")
 
+_WATCHDOG = pytest.StashKey[subprocess.Popen[bytes]]()
+
 START = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 # What two imports of the same thing may differ in.
 MADE_BY_THE_IMPORT = frozenset({"imported_at", "batch_id", "version"})
 # What differs when another copy of the same event is the one that is kept.
 EVIDENCE = frozenset({"import_id", "source", "line", "item", "instance"})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In each process that runs tests: what it starts from now on ends with it."""
+    config.stash[_WATCHDOG] = watchdog.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The tests are over: what they forgot to end is ended."""
+    if dog := config.stash.get(_WATCHDOG, None):
+        dog.communicate()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -197,30 +211,6 @@ def content(path: Path) -> bytes:
     """What is inside a file, compressed or not."""
     data = path.read_bytes()
     return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-
-
-_PDEATHSIG = """
-import ctypes, os, sys
-if hasattr(ctypes.CDLL(None), "prctl"):
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""
-
-
-def spawn(command: Sequence[object], **more: Any) -> subprocess.Popen[Any]:
-    """A process that does not outlive the tests, however they end: the system kills it with the thread that started it.
-
-    A program sets that and becomes the command, because Python must not run between fork and exec of a threaded process.
-    """
-    inner = [sys.executable, "-S", "-c", _PDEATHSIG, str(os.getpid()), *map(str, command)]
-    return subprocess.Popen(inner, **more)
-
-
-def run(command: Sequence[object], *, timeout: float = 300, check: bool = False, **more: Any) -> subprocess.CompletedProcess[Any]:
-    """subprocess.run() of such a process."""
-    inner = [sys.executable, "-S", "-c", _PDEATHSIG, str(os.getpid()), *map(str, command)]
-    return subprocess.run(inner, timeout=timeout, check=check, **more)
 
 
 def children_of(pid: int) -> list[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import auditlens, day, run, write
+from conftest import auditlens, day, write
 
 from auditlens import engine
 from auditlens.lake import Lake
@@ -59,7 +60,7 @@ def test_nobody_else_can_read_what_is_written(tmp_path: Path) -> None:
         "--parent",
         os.getpid(),
     ]
-    assert run(drain, env=os.environ | env).returncode == 0
+    assert subprocess.run(drain, env=os.environ | env).returncode == 0
     files = [p for p in base.rglob("*") if p.is_file()]
     assert {p.suffix for p in files} >= {".parquet", ".json"}
     assert _open(base) == []

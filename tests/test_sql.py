@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import auditlens, children_of, day, imported, spawn, write
+from conftest import auditlens, children_of, day, imported, write
 
 from auditlens import locked
 from auditlens.engine import connect
@@ -154,7 +154,7 @@ def test_a_query_that_never_ends_is_stopped(lake: Path) -> None:
 def test_whatever_it_asks_for_it_gets_no_more_than_its_time_and_memory(lake: Path, statement: str) -> None:
     """Measured of the command, whose child is the query: the time is 4 s, the memory 2 GiB beyond what a process begins with."""
     began = time.monotonic()
-    with spawn([sys.executable, "-m", "auditlens", "sql", statement, "--lake", lake, "--timeout", "4"]) as process:
+    with subprocess.Popen([sys.executable, "-m", "auditlens", "sql", statement, "--lake", lake, "--timeout", "4"]) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 1
@@ -166,7 +166,7 @@ def test_whatever_it_asks_for_it_gets_no_more_than_its_time_and_memory(lake: Pat
 def test_a_query_ends_with_who_asked(lake: Path) -> None:
     program = "import sys; from auditlens import sql; print(flush=True); sql(sys.argv[1], sys.argv[2])"
     endless = "select count(*) from range(1e18::bigint) as a, range(1000000) as b"
-    with spawn([sys.executable, "-c", program, lake, endless], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", program, lake, endless], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         until = time.monotonic() + 60

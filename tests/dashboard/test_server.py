@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import run, spawn
 
 from .helpers import ROOT, stop
 
@@ -40,8 +39,8 @@ def _listens(port: int) -> bool:
 def _started(lake: Path, *more: str, log: Path = Path(os.devnull)) -> tuple[subprocess.Popen[bytes], int]:
     port = _free_port()
     with log.open("wb") as out:
-        process = spawn(
-            [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", port, *more],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", str(port), *more],
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     until = time.monotonic() + 120
@@ -144,8 +143,8 @@ def test_loopback_needs_none(monkeypatch: pytest.MonkeyPatch, address: str) -> N
 
 def test_the_command_refuses_a_public_address_with_a_sentence(small_lake: Path, tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path)}
-    done = run(
-        [sys.executable, "-m", "auditlens", "dashboard", "--lake", small_lake, "--address", "0.0.0.0", "--port", _free_port()],
+    done = subprocess.run(
+        [sys.executable, "-m", "auditlens", "dashboard", "--lake", small_lake, "--address", "0.0.0.0", "--port", str(_free_port())],
         cwd=tmp_path, env=os.environ | home, capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
