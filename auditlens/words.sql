@@ -196,11 +196,13 @@ create macro trace_part(name) as case
         or name like '%Retry value restored%' or name like '%List from storage%' or name like 'Listing from storage done%'
         or name like '%from underlying storage%' or name like 'Get succeeded%' or name like 'About to Get from storage%'
         or name like 'Object stored in database%' or name like 'Object deleted from database%'
+        -- to 1.5: pkg/storage/etcd/etcd_helper.go, pkg/registry/generic/registry/store.go
+        or name in ('Etcd node listed', 'Etcd node read', 'Object read', 'List extracted', 'Object extracted')
         or name like 'Write to database call%' or name like 'About to write to%' then 'etcd'
     when lower(name) like 'cacher%' or name like 'watchCache %' or name = 'Ready' or name like 'Filtered items%'
         or name like 'Listed items from cache%' or name like 'Resized result%' then 'watch cache'
     when name like '%TransformFromStorage%' or name like 'TransformToStorage%' or name like 'Encode %' or name like 'Decode %'
-        or name like 'Transformed response object%' or name like 'Transform%' then 'transform'
+        or name like 'Transformed response object%' or name like 'Transform%' or name in ('Node list decoded', 'Object decoded') then 'transform'
     when name like 'SerializeObject%' or name like 'About to start writing response%' then 'serialise'
     when name like 'Write call%' or name like 'Writing http response done%' or name like 'About to write a response%' then 'client write'
     when name like 'limitedReadBody%' or name like 'About to convert%' or name like 'Conversion done%' or name like '%apply patch%'
