@@ -15,7 +15,7 @@ from auditlens.forensics.curl import curl
 from auditlens.forensics.tracetree import trace_tree
 from auditlens.lake import Lake
 from auditlens.question import ask, questions
-from tests.conftest import event, imported, text, write
+from tests.conftest import event, imported, rows, text, write
 
 DATA = Path(__file__).parent / "data"
 ID = "11111111-0000-4000-8000-000000000001"
@@ -67,7 +67,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_log_question_answers(lake: str) -> None:
     found = {q.name for q in questions().values() if q.group == "apiserver log"}
     assert found == {"slow-requests", "where-time-goes", "request", "http-errors", "panics", "auth-failures", "flow-control",
-                     "etcd-health", "lifecycle", "log-noise", "client-throttling"}  # fmt: skip
+                     "etcd-health", "lifecycle", "log-noise", "client-throttling", "timeouts"}  # fmt: skip
     for name in found:
         answer = ask(lake, name, **({"audit_id": ID} if name == "request" else {}))
         assert answer.height, name
@@ -101,6 +101,19 @@ def test_flow_control_and_throttling(lake: str) -> None:
     row = ask(lake, "flow-control").filter(flow_schema="global").to_dicts()[0]
     assert (row["requests"], row["rejected"], row["limit_seats"], row["wait_max_ms"]) == (3, 1, 42, 2000.0)
     assert sorted(ask(lake, "client-throttling")["delay_ms"].to_list()) == [1100.0, 1100.0]
+
+
+def test_what_cut_a_request_off(lake: str) -> None:
+    answer = ask(lake, "timeouts")
+    told = {row["audit_id"]: (row["cut_by"], row["told_by"]) for row in answer.to_dicts() if row["audit_id"]}
+    assert told[ID] == ("timeout or abort", "log")
+    assert told["v"] == ("flow control", "httplog")
+    assert "w" not in told  # an eviction that a budget refused
+
+
+@pytest.mark.parametrize("step", ["Etcd node listed", "Etcd node read", "Object read", "List extracted"])
+def test_old_steps_that_waited_for_etcd(lake: str, step: str) -> None:
+    assert rows(Path(lake), f"select trace_part('{step}')") == [("etcd",)]
 
 
 def test_sessions_and_watches_are_not_slow(lake: str) -> None:
