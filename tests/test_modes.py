@@ -58,7 +58,7 @@ def test_nobody_else_can_read_what_is_written(tmp_path: Path) -> None:
         base / "lake",
         "--once",
         "--parent",
-        os.getpid(),
+        str(os.getpid()),
     ]
     assert subprocess.run(drain, env=os.environ | env).returncode == 0
     files = [p for p in base.rglob("*") if p.is_file()]
