@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ _BLOCK = 1 << 20
 _PIECE = 64 << 20
 _REJECTS = 50_000
 _ENTRIES = 100_000  # log entries
+_LONGEST_NAME, _SHORT_NAME = 200, 16  # bytes as a directory's name, which may be three for each; characters that are kept of more
 
 
 @dataclass(slots=True)
@@ -245,8 +247,11 @@ def _names(values: Sequence[str | None], default: str) -> pa.Array:
 
 
 def _cluster(named: str | None) -> str | None:
-    """A wrapper's name for the cluster, with what a path of the lake cannot hold replaced."""
-    return re.sub(r"^[^A-Za-z0-9]|[^A-Za-z0-9._-]", "-", named)[:63].lstrip("-._") or None if named else None
+    """A wrapper's name for the cluster; two names never become one, though a directory's name has an end."""
+    name = (named or "").strip()
+    if len(quote(name, safe="")) > _LONGEST_NAME:
+        return f"{name[:_SHORT_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return name or None
 
 
 def merge(pieces: Sequence[tuple[Source, Piece]]) -> tuple[Batch, list[tuple[int, Reject]]]:

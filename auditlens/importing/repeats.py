@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from auditlens.importing.sources import STDIN
 from auditlens.lake import DataFile, NewFile, Snapshot, Staging
+from auditlens.lake.files import quoted
 from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def find_repeats(
     for cluster, date in con.execute("select distinct cluster, date::varchar from repeat order by all").fetchall():
         select = (
             "select distinct " + ", ".join(c.name for c in Repeats.stored()) + " from repeat "
-            f"where cluster = '{cluster}' and date is not distinct from {_date(date)} order by all"
+            f"where cluster = {quoted(cluster)} and date is not distinct from {_date(date)} order by all"
         )
         new = staging.write(con, Repeats, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
         files += [new] if new else []

@@ -94,7 +94,7 @@ class Writer:
                 f"select distinct cluster, day, (date '1970-01-01' + day)::varchar from ({every}) order by all"
             )
             for cluster, day, date in days.fetchall():
-                one = f"cluster = '{cluster}' and day is not distinct from {'null' if day is None else day}"
+                one = f"cluster = {quoted(cluster)} and day is not distinct from {'null' if day is None else day}"
                 path = self._staging.new()
                 self._staging.copy(self.con, f"select {columns} from ({every}) where {one}", path)
                 partition = {"cluster": cluster, "date": date}

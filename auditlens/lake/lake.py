@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from auditlens.errors import LakeError
 from auditlens.lake.files import NewFile, Staging, make_private
@@ -228,6 +229,7 @@ def _columns(handle: DeltaTable) -> dict[str, list[Any]]:
     import polars as pl  # pyarrow would bring pandas along, 0.15 s of every command
 
     columns: dict[str, list[Any]] = pl.DataFrame(handle.get_add_actions(flatten=True)).to_dict(as_series=False)
+    columns["path"] = [unquote(path) for path in columns["path"]]  # as the log has them, and writing encodes them
     return columns
 
 
