@@ -45,7 +45,6 @@ def disagreements(lake: Lake) -> tuple[int, list[str]]:
     return len(last), engine.with_snapshot(lake, run)
 
 
-@needs_captures
 @pytest.mark.parametrize("capture", ["full", "everything"])
 def test_the_two_agree_on_every_deletion_of_a_capture(request: pytest.FixtureRequest, capture: str) -> None:
     count, found = disagreements(request.getfixturevalue(capture))

@@ -11,9 +11,7 @@ import yaml
 from auditlens.cli import main
 from auditlens.lake import Lake
 
-from .conftest import asked, needs_captures
-
-pytestmark = needs_captures
+from .conftest import asked
 
 
 def run(capsys: pytest.CaptureFixture[str], lake: Lake, *args: str) -> tuple[str, str]:

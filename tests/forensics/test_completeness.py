@@ -9,9 +9,7 @@ from auditlens import question
 from auditlens.forensics.completeness import Completeness, completeness
 from auditlens.lake import Lake
 
-from .conftest import lines, needs_captures
-
-pytestmark = needs_captures
+from .conftest import lines
 
 
 def kinds(found: Completeness) -> dict[str, int]:

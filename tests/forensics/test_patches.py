@@ -12,7 +12,7 @@ from auditlens.forensics.patches import PatchError, json_patch, merge_patch, str
 from auditlens.forensics.state import state
 from auditlens.lake import Lake
 
-from .conftest import dump, lines, needs_captures, plain
+from .conftest import dump, lines, plain
 
 POD = type_of("v1", "Pod")
 
@@ -80,7 +80,6 @@ def without_answers(line: bytes, verbs: tuple[str, ...]) -> bytes:
     return json.dumps(e).encode() + b"\n"
 
 
-@needs_captures
 def test_states_come_out_the_same_from_patches_alone(make_lake: Callable[..., Lake], redactor: Any) -> None:
     at, wanted = dump("full", redactor)
     kept = [without_answers(x, ("patch",)) for x in lines("full") if b'"verb":"get"' not in x and b'"verb":"list"' not in x]

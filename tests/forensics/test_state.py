@@ -13,9 +13,7 @@ from auditlens.forensics.state import State, state
 from auditlens.lake import Lake
 from auditlens.redact import Redactor
 
-from .conftest import dump, lines, needs_captures, plain
-
-pytestmark = needs_captures
+from .conftest import dump, lines, plain
 
 
 def compare(found: State, wanted: dict[tuple[str, str | None, str], dict[str, Any]]) -> dict[str, list[str]]:

@@ -10,9 +10,7 @@ import pytest
 from auditlens import question
 from auditlens.lake import Lake
 
-from .conftest import asked, needs_captures
-
-pytestmark = needs_captures
+from .conftest import asked
 
 
 def ask(lake: Lake, name: str, /, **params: Any) -> list[dict[str, Any]]:
@@ -39,7 +37,7 @@ DELETED = [
     ("S06", "rs/fore-*", "pay", "bob", ("delete deployment fore",), {"owner-gc", "finalizer"}),
     ("S28", "pod/cart-855d678d94-hwwn9", "shop", "alice", ("eviction", "cart"), {"eviction", "kubelet"}),
     ("S31", "widgets/w1", "shop", "admin", ("DELETE", "widgets/w1"), {"direct", "finalizer"}),
-    ("S13", "cm/by-carol", "shop", "admin", ("delete configmap by-carol",), {"direct"}),
+    ("S13", "cm/by-carol", "shop", "alice", ("delete configmap by-carol",), {"direct"}),  # admin --as=alice
     ("S37", "node/node-x", None, "admin", ("delete node",), {"direct"}),
 ]
 
@@ -59,6 +57,11 @@ def test_who_deleted(
     assert {r["root_username"] for r in rows} == {user}
     assert {r["root_audit_id"] for r in rows} == {asked(truth[scenario], *words)}
     assert {r["how"] for r in rows} == how
+
+
+def test_who_authenticated_is_beside_who_acted(full: Lake) -> None:
+    (row,) = ask(full, "who-deleted", object="cm/by-carol", namespace="shop")
+    assert (row["username"], row["impersonator"], row["root_impersonator"]) == ("alice", "admin", "admin")
 
 
 def test_nobody_deleted_what_is_there(full: Lake) -> None:

@@ -12,9 +12,7 @@ from auditlens.forensics.impact import impact
 from auditlens.forensics.why import Chain, why
 from auditlens.lake import Lake
 
-from .conftest import asked, needs_captures
-
-pytestmark = needs_captures
+from .conftest import asked
 
 GC = "system:serviceaccount:kube-system:generic-garbage-collector"
 NAMESPACES = "system:serviceaccount:kube-system:namespace-controller"
