@@ -174,7 +174,6 @@ def _parse(text: str | None) -> Any:
         return None
 
 
-_ADDRESS = "a.import_id = t.import_id and a.source = t.source and a.line = t.line and coalesce(a.item, 0) = coalesce(t.item, 0)"
 _COLUMNS = """
     a.stage_time as time, a.received_time as received, a.stage, a.level, a.audit_id, a.source, a.line, a.item, a.username,
     a.impersonated_username as impersonated, a.user_agent, a.client, a.source_ips[len(a.source_ips)] as source_ip,
@@ -182,10 +181,12 @@ _COLUMNS = """
     a.status_message as message, a.outcome, a.api_version, a.request_object as request_text,
     a.response_object as response_text
 """
-_TOUCH = """
+# Of a row of audit_objects: what an event has of it, and where its row of audit is.
+_OBJECT = """
     t.cluster, t.api_group, t.resource, t.namespace, t.name, t.uid, try_cast(t.resource_version as bigint) as rv, t.via, t.verb,
     t.subresource, t.code, t.response_kind, coalesce(t.dry_run, false) as dry_run
 """
+_ADDRESS = ("import_id", "source", "line", "item")
 _FEW = 4000  # audit ids that go into the statement itself, for the files' bloom filters
 _KINDS = 20  # names of kinds and namespaces that do, for the files' statistics
 
@@ -195,85 +196,97 @@ def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]
 
     Of a request that is seen at several stages the last one counts.
     """
-    con.execute("drop table if exists wanted")
-    con.execute(f"create temp table wanted as {touched}", dict(params) or None)
-    count, low, high = con.execute("select count(*), min(time)::varchar, max(time)::varchar from wanted").fetchall()[0]
-    if not count:
-        return []
-    where = f"a.stage <> 'RequestReceived' and a.stage_time between '{low}'::timestamptz and '{high}'::timestamptz"
-    branches = [where]
-    if count <= _FEW:
-        own, listed = "t.via <> 'item'", "t.via = 'item'"
-        branches = [
-            f"{where} and {own} and {_near(con, 'wanted', own)}",
-            f"{where} and {listed} and {_near(con, 'wanted', listed, namespaced=False)}",
-        ]
-    rows = engine.query(
-        con,
-        " union all ".join(
-            f"select {_TOUCH}, {_COLUMNS} from wanted as t join audit as a on {_ADDRESS} where {b}" for b in branches
-        ),
-        {},
-    )
+    found = engine.query(
+        con, f"select {_OBJECT}, t.time, t.audit_id, t.import_id, t.source, t.line, t.item from ({touched}) as t", params
+    ).to_dicts()
+    stage = "a.stage <> 'RequestReceived'"
+    own, listed = [r for r in found if r["via"] != "item"], [r for r in found if r["via"] == "item"]
+    rows = _rows(con, own, stage) + _rows(con, listed, stage, namespaced=False)
     bodies: dict[str, Any] = {}
-    return last_stages(_event(row, bodies) for row in rows.to_dicts())
+    return last_stages(_event(row, bodies) for row in rows)
 
 
-def _near(con: duckdb.DuckDBPyConnection, table: str, which: str = "true", *, namespaced: bool = True) -> str:
-    """A condition on `a` that all events of the objects in a table fulfil, and few others.
+def _rows(
+    con: duckdb.DuckDBPyConnection, found: list[dict[str, Any]], where: str, *, namespaced: bool = True
+) -> list[dict[str, Any]]:
+    """Rows of objects, each with that of its event; a list's, which stands for all that is in it, is read once."""
+    if not found:
+        return []
+    places = list(dict.fromkeys(tuple(r[c] for c in _ADDRESS) for r in found))
+    times = [r["time"] for r in found if r["time"] is not None]
+    within = "a.stage_time between $low and $high and " if len(times) == len(found) else ""
+    events = engine.query(
+        con,
+        f"""
+        with wanted as (
+            select unnest($import_id::varchar[]) as import_id, unnest($source::varchar[]) as source, unnest($line::bigint[]) as line,
+                unnest($item::bigint[]) as item, unnest($n::bigint[]) as n
+        )
+        select n, {_COLUMNS} from wanted as t join audit as a
+            on a.import_id = t.import_id and a.source = t.source and a.line = t.line and coalesce(a.item, 0) = coalesce(t.item, 0)
+        where {where} and {within}{_near(found, namespaced=namespaced) if len(found) <= _FEW else "true"}
+        """,
+        {
+            **{c: [place[i] for place in places] for i, c in enumerate(_ADDRESS)}, "n": list(range(len(places))),
+            **({"low": min(times), "high": max(times)} if within else {}),
+        },
+    ).to_dicts()  # fmt: skip
+    by_place = {places[e.pop("n")]: e for e in events}
+    return [
+        {**{k: v for k, v in row.items() if k not in ("import_id",)}, **event}
+        for row in found if (event := by_place.get(tuple(row[c] for c in _ADDRESS))) is not None
+    ]  # fmt: skip
+
+
+def _near(found: list[dict[str, Any]], *, namespaced: bool = True) -> str:
+    """A condition on `a` that all events of some objects fulfil, and few others.
 
     Files are sorted by object, so their statistics tell where these are; bloom filters tell it of audit ids. Together they take a
     third of the time of audit ids alone. A list names its resource, but not always the namespace of what is in it.
     """
-    found = con.execute(
-        f"select distinct audit_id, coalesce(api_group, ''), resource, namespace from {table} as t where {which} order by all"
-    ).fetchall()
-    ids, groups, resources, namespaces = (sorted({row[i] for row in found if row[i] is not None}) for i in range(4))
+    ids, resources, namespaces = (
+        sorted({r[c] for r in found if r[c] is not None}) for c in ("audit_id", "resource", "namespace")
+    )
+    groups = sorted({r["api_group"] or "" for r in found})
     parts = [f"a.audit_id in ({_quoted(ids) or 'null'})"]
-    if len(groups) + len(resources) <= _KINDS and all(row[2] is not None for row in found):
+    if len(groups) + len(resources) <= _KINDS and all(r["resource"] is not None for r in found):
         parts.append(
             f"coalesce(a.api_group, '') in ({_quoted(groups) or 'null'}) and a.resource in ({_quoted(resources) or 'null'})"
         )
-    if namespaced and len(namespaces) <= _KINDS and all(row[3] is not None for row in found):
+    if namespaced and len(namespaces) <= _KINDS and all(r["namespace"] is not None for r in found):
         parts.append(f"a.namespace in ({_quoted(namespaces) or 'null'})")
     return " and ".join(parts)
 
 
 def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], until: dt.datetime | None = None) -> list[Event]:
     """Writes that came in and of which the log holds no end, of objects their URL names; `where` is a condition on `t`."""
-    con.execute("drop table if exists begun")
-    con.execute(
+    begun = engine.query(
+        con,
         f"""
-        create temp table begun as
-        select t.cluster, t.audit_id, t.received_time, t.verb, t.import_id, t.source, t.line, t.item,
-            t.api_group, t.resource, t.namespace
+        select t.cluster, t.api_group, t.resource, t.namespace, t.name, null::varchar as uid, null::bigint as rv, 'ref' as via,
+            t.verb, t.subresource, null::bigint as code, null::varchar as response_kind, coalesce(t.dry_run, false) as dry_run,
+            t.stage_time as time, t.received_time, t.audit_id, t.import_id, t.source, t.line, t.item
         from audit as t
         where t.stage = 'RequestReceived' and t.verb in ({_quoted(WRITES)}) and t.name is not null
             and ($until::timestamptz is null or t.stage_time <= $until::timestamptz) and {where}
         """,
         {**params, "until": until},
-    )
-    count = con.execute("select count(*) from begun").fetchall()[0][0]
-    if not count:
+    ).to_dicts()
+    if not begun:
         return []
-    near = _near(con, "begun") if count <= _FEW else "true"
-    rows = engine.query(
-        con,
-        f"""
-        with ended as (
-            select distinct a.cluster, a.audit_id, a.received_time, a.verb from audit as a
-            where a.stage <> 'RequestReceived' and a.verb in ({_quoted(WRITES)}) and {near}
-        ),
-        open_ as (select * from begun anti join ended using (cluster, audit_id, received_time, verb))
-        select a.cluster, a.api_group, a.resource, a.namespace, a.name, null::varchar as uid, null::bigint as rv, 'ref' as via,
-            a.verb, a.subresource, null::bigint as code, null::varchar as response_kind, coalesce(a.dry_run, false) as dry_run,
-            {_COLUMNS}
-        from open_ as t join audit as a on {_ADDRESS} where a.stage = 'RequestReceived' and {near}
-        """,
-        {},
-    )
+    ended = con.execute(
+        f"select distinct a.cluster, a.audit_id, a.received_time, a.verb from audit as a where a.stage <> 'RequestReceived' "
+        f"and a.verb in ({_quoted(WRITES)}) and {_near(begun) if len(begun) <= _FEW else 'true'}"
+    ).fetchall()
+    done = {(c, i, t.timestamp() if t else None, v) for c, i, t, v in ended}
+    left = [
+        r for r in begun
+        if (r["cluster"], r["audit_id"], r["received_time"].timestamp() if r["received_time"] else None, r["verb"]) not in done
+    ]  # fmt: skip
+    for r in left:
+        del r["received_time"]
     bodies: dict[str, Any] = {}
-    return [_event(row, bodies) for row in rows.to_dicts()]
+    return [_event(row, bodies) for row in _rows(con, left, "a.stage = 'RequestReceived'")]
 
 
 def _quoted(words: Iterable[str | None]) -> str:

@@ -16,7 +16,7 @@ from auditlens import engine, kinds
 from auditlens.forensics import replay, revisions
 from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
 from auditlens.forensics.target import Target, target
-from auditlens.forensics.windows import Listed, absent, in_flight, lists
+from auditlens.forensics.windows import ADDRESS, Flying, Listed, absent, in_flight, lists
 from auditlens.lake import Lake
 from auditlens.times import parse_time
 
@@ -34,8 +34,8 @@ EVENTS = "events"
 
 
 # By the moment asked for: answered before it, or shown to be done before it (see windows.in_flight).
-_BY_THEN = """$at::timestamptz is null or time <= $at::timestamptz or (time <= $at::timestamptz + interval 60 second
-    and exists (select 1 from applied as f where f.audit_id = t.audit_id and f.source = t.source and f.line = t.line))"""
+_BY_THEN = f"""$at::timestamptz is null or time <= $at::timestamptz or (time <= $at::timestamptz + interval 60 second
+    and {ADDRESS} in (select unnest($applied::varchar[])))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +121,18 @@ def state_of(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime |
     """`state` on a connection."""
     answer = State(when)
     flying = in_flight(con, when)
-    events = candidates(con, wanted, when)
+    events = candidates(con, wanted, when, flying)
     found = [life for _, own in groupby(events, key=lambda e: e.key) for life in _last(replay.lives(own))]
-    ends = _ends(con, {life.key for life in found}, wanted.cluster, when)
+    ends = _ends(con, {life.key for life in found}, wanted.cluster, when, flying)
     listed = lists(con, wanted, when)
     for life in found:
         known = _known(con, life)
         if known is None or _outlived(life, known, ends, listed, when):
             continue
-        if known.fidelity == replay.EXACT and (life.key.group, life.key.resource, life.key.namespace, life.key.name) in flying:
+        if (
+            known.fidelity == replay.EXACT
+            and (life.key.group, life.key.resource, life.key.namespace, life.key.name) in flying.open
+        ):
             known = Known(known.key, known.uid, known.kind, replay.DERIVED, known.event, known.object,
                           "a write of it was under way at that moment")  # fmt: skip
         answer.objects.append(known)
@@ -189,27 +192,29 @@ def _uid(body: dict[str, Any] | None) -> str | None:
     return (body.get("metadata") or {}).get("uid") if isinstance(body, dict) else None
 
 
-def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> list[Event]:
+def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None, flying: Flying) -> list[Event]:
     """For each object the response that last held it whole, and all that may have changed it since; ordered by key."""
     where, params = wanted.where()
-    con.execute("create temp table if not exists applied (audit_id varchar, source varchar, line bigint)")
-    words = {
-        "not_objects": _list(NOT_OBJECTS), "whole": _list(WHOLE), "writes": _list(WRITES), "virtual": _list(VIRTUAL),
-        "virtual_groups": _list(VIRTUAL_GROUPS),
-    }  # fmt: skip
-    params["at"] = when
-    sql = f"""
+    missing = lost(con, where, params, when)
+    kinds = "true" if wanted.resources else f"resource <> '{EVENTS}'"
+    events = load(con, _candidates(f"{where} and {kinds}"), {**params, "at": when, "applied": list(flying.applied)}) + missing
+    return sorted(events, key=lambda e: (e.key.cluster, e.key.group, e.key.resource, e.key.namespace or "", e.key.name, e.order))
+
+
+def _candidates(where: str) -> str:
+    """The rows of `audit_objects` that tell the state of the objects that fulfil a condition on `t`."""
+    writes = _list(WRITES)
+    return f"""
         with t as (
             select * replace (case when resource = 'namespaces' then null else namespace end as namespace),
                 try_cast(resource_version as bigint) as rv,
-                code < 300 and response_kind is not null and response_kind not in ({words["not_objects"]})
-                    and (subresource is null or subresource in ({words["whole"]})) and verb <> 'deletecollection' as whole
+                code < 300 and response_kind is not null and response_kind not in ({_list(NOT_OBJECTS)})
+                    and (subresource is null or subresource in ({_list(WHOLE)})) and verb <> 'deletecollection' as whole
             from audit_objects as t
             where via in ('ref', 'body', 'item') and name is not null and not coalesce(dry_run, false) and verb <> 'watch'
                 and not (via <> 'item' and verb = 'list')
                 and (coalesce(code, 0) < 300 or code in (404, 499, 500, 504) or code = 409 and verb = 'create') and ({_BY_THEN}) and {where}
-                and ({"true" if wanted.resources else f"resource <> '{EVENTS}'"})
-                and not (api_group in ({words["virtual_groups"]}) or resource in ({words["virtual"]}))
+                and not (api_group in ({_list(VIRTUAL_GROUPS)}) or resource in ({_list(VIRTUAL)}))
                 and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
         ),
         last as (
@@ -239,18 +244,15 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
         where case
             when a.rv is not null then
                 (t.audit_id = a.first.a and t.source = a.first.s and t.line = a.first.l and coalesce(t.item, 0) = a.first.i)
-                or ((t.rv > a.rv or (t.rv = a.rv and t.verb in ({words["writes"]}))) and t.code < 300)
-                or (t.verb in ({words["writes"]}) and t.rv is null and t.time >= a.first.t - interval 70 second)
+                or ((t.rv > a.rv or (t.rv = a.rv and t.verb in ({writes}))) and t.code < 300)
+                or (t.verb in ({writes}) and t.rv is null and t.time >= a.first.t - interval 70 second)
                 or (t.verb in ('delete', 'deletecollection') and t.rv >= a.rv - 1)
                 or (t.code = 404 and t.time > a.first.t)
             else
                 t.verb in ('create', 'delete', 'deletecollection') or t.level = 'Request' or t.time = b.last_time
-                or (not coalesce(t.code between 200 and 299, false) and t.verb in ({words["writes"]}, 'get'))
+                or (not coalesce(t.code between 200 and 299, false) and t.verb in ({writes}, 'get'))
         end
     """
-    gone_missing = lost(con, where, {k: v for k, v in params.items() if k != "at"}, when)
-    events = load(con, sql, params) + gone_missing
-    return sorted(events, key=lambda e: (e.key.cluster, e.key.group, e.key.resource, e.key.namespace or "", e.key.name, e.order))
 
 
 def _list(words: Iterable[str]) -> str:
@@ -263,7 +265,7 @@ class _Ends:
     resources: dict[tuple[str, str, str], dt.datetime]  # (cluster, group, plural) -> when its CRD was gone
 
 
-def _ends(con: duckdb.DuckDBPyConnection, keys: set[Key], cluster: str | None, when: dt.datetime | None) -> _Ends:
+def _ends(con: duckdb.DuckDBPyConnection, keys: set[Key], cluster: str | None, when: dt.datetime | None, flying: Flying) -> _Ends:
     """When the namespaces and CRDs of some objects were gone, and with them everything in them."""
     ends = _Ends({}, {})
     namespaces = {k.namespace for k in keys if k.namespace}
@@ -271,7 +273,7 @@ def _ends(con: duckdb.DuckDBPyConnection, keys: set[Key], cluster: str | None, w
     for resource, names in (("namespaces", namespaces), ("customresourcedefinitions", crds)):
         if not names:
             continue
-        events = candidates(con, Target(resources=(resource,), names=tuple(sorted(names)), cluster=cluster), when)
+        events = candidates(con, Target(resources=(resource,), names=tuple(sorted(names)), cluster=cluster), when, flying)
         for key, own in groupby(events, key=lambda e: e.key):
             life = replay.lives(own)[-1:]
             if life and life[0].ended is not None:

@@ -81,51 +81,49 @@ _ONE_STORE = """(api_group in ('', 'apps', 'batch', 'autoscaling', 'policy') or 
     and api_group not like '%metrics.k8s.io' and resource <> 'events'"""
 
 
-def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> set[tuple[str, str, str | None, str]]:
-    """Objects (group, resource, namespace, name) of which a write was under way at the moment: done or not, nobody can tell.
+@dataclass(frozen=True, slots=True)
+class Flying:
+    """The writes under way at a moment."""
 
-    Those that were done by then stay behind in the table `applied` (audit_id, source, line): their revision is not above one that
-    was answered before the moment. So do those that were nearer to
-    their answer than to their coming in, which is only likely.
+    open: frozenset[tuple[str, str, str | None, str]]  # objects (group, resource, namespace, name): done or not, nobody can tell
+    applied: tuple[str, ...]  # addresses (see ADDRESS) of those that were done by then, or likely were
+
+
+ADDRESS = "concat_ws(chr(10), audit_id, source, line)"
+
+
+def in_flight(con: duckdb.DuckDBPyConnection, when: dt.datetime | None) -> Flying:
+    """What came in before a moment and was answered after it.
+
+    It was done by then where its revision is not above one that was answered before the moment; likely where the moment is nearer to
+    its answer than to its coming in.
     """
-    con.execute("create or replace temp table applied (audit_id varchar, source varchar, line bigint)")
     if when is None:
-        return set()
-    con.execute(
+        return Flying(frozenset(), ())
+    rows = con.execute(
         f"""
-        create or replace temp table flying as
-        select cluster, api_group, resource, namespace, coalesce(name, object_name) as name, audit_id, source, line,
-            -- nearer to its answer than to its coming in; a deletion may wait for more than the store
-            verb <> 'delete' and $at - received_time >= stage_time - $at as likely,
-            try_cast(object_resource_version as bigint) as rv, {_ONE_STORE} as comparable
-        from audit
-        where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second
-            and stage <> 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete') and code < 300
-            and coalesce(name, object_name) is not null and not coalesce(dry_run, false)
-            and coalesce(subresource, '') not in ('token', 'exec', 'attach', 'portforward', 'proxy', 'log')
-        """,
-        {"at": when},
-    )
-    con.execute(
-        f"""
-        insert into applied
-        select f.audit_id, f.source, f.line from flying as f
-        join (
+        with flying as (
+            select cluster, api_group, resource, case when resource = 'namespaces' then null else namespace end as namespace,
+                coalesce(name, object_name) as name, {ADDRESS} as address,
+                -- a deletion may wait for more than the store
+                verb <> 'delete' and $at - received_time >= stage_time - $at as likely,
+                try_cast(object_resource_version as bigint) as rv, {_ONE_STORE} as comparable
+            from audit
+            where received_time <= $at and stage_time > $at and stage_time <= $at + interval 60 second
+                and stage <> 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete') and code < 300
+                and coalesce(name, object_name) is not null and not coalesce(dry_run, false)
+                and coalesce(subresource, '') not in ('token', 'exec', 'attach', 'portforward', 'proxy', 'log')
+        ),
+        seen as (
             select cluster, max(try_cast(object_resource_version as bigint)) as rv from audit
             where stage_time <= $at and stage_time > $at - interval 10 minute and stage = 'ResponseComplete' and code < 300
                 and object_resource_version is not null and {_ONE_STORE}
             group by cluster
-        ) as seen on seen.cluster = f.cluster and f.rv <= seen.rv
-        where f.comparable
+        )
+        select coalesce(f.api_group, ''), f.resource, f.namespace, f.name, f.address, f.likely,
+            coalesce(f.comparable and f.rv <= seen.rv, false) as done
+        from flying as f left join seen on seen.cluster = f.cluster
         """,
         {"at": when},
-    )
-    rows = con.execute(
-        "select api_group, resource, case when resource = 'namespaces' then null else namespace end, name from flying "
-        "anti join applied using (audit_id, source, line)"
     ).fetchall()
-    con.execute(
-        "insert into applied select audit_id, source, line from flying anti join applied using (audit_id, source, line) "
-        "where likely"
-    )
-    return {(r[0] or "", r[1], r[2], r[3]) for r in rows}
+    return Flying(frozenset(r[:4] for r in rows if not r[6]), tuple(r[4] for r in rows if r[6] or r[5]))
