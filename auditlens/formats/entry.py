@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .values import structured
+from .values import structured, unquote
 
 __all__ = ["Entry", "parse"]
 
@@ -26,6 +26,13 @@ _CAPNSLOG = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{6}) ([A-Z]) \| ")
 _ZAP = re.compile(r"(\S+)\t([A-Za-z]+)\t(?:([\w.-]+)\t)?(?:([\w./@-]+):(\d+)\t)?(.*)", re.DOTALL)
 _LOGFMT = re.compile(r'(?:time|ts|t)="?([^"\s]+(?: [^"\s]+)?)"? (?:level|lvl)=(\w+) ?|level=(\w+) (?:ts|time)=(\S+) ?')
 _FLAG = re.compile(r"Flag --\S+ has been deprecated")
+
+# 1.20 and earlier `GET "/x"`, to 1.30 `method=GET URI="/x" audit-ID="id"` (apiserver pkg/server/filters/wrap.go); since then
+# the line is structured
+_ABORTED = re.compile(
+    r'[tT]imeout or abort while handling: (?:method=(?P<method>\S+) URI=(?P<uri>"(?:[^"\\]|\\.)*") audit-ID="(?P<id>[^"]*)"'
+    r'|(?P<verb>[A-Z]+) (?P<path>"(?:[^"\\]|\\.)*"))'
+)
 
 _LEVELS = {
     "debug": "I", "trace": "I", "info": "I", "notice": "I", "warn": "W", "warning": "W", "error": "E",
@@ -92,6 +99,11 @@ def _read_message(entry: Entry) -> None:
         entry.logger = entry.fields.pop("logger", None)
     else:
         entry.message = entry.message.rstrip("\n")
+        if match := _ABORTED.match(entry.message):
+            uri = unquote((match["uri"] or match["path"])[1:-1])
+            entry.fields = {"method": match["method"] or match["verb"], "URI": uri}
+            if match["id"]:
+                entry.fields["audit-ID"] = match["id"]
 
 
 def _int(text: str) -> int | None:

@@ -15,10 +15,12 @@ from .values import unquote
 
 __all__ = ["http_row", "is_http"]
 
-# 1.6-1.17: `GET /x: (1.2ms) 200 [[agent] addr]`; a stack and the logged error body stand between code and agent
+# 1.6-1.17: `GET /x: (1.2ms) 200 [[agent] addr]`; a stack and the logged error body stand between code and agent, which
+# is on a line of its own then and missing where only the lines with the code were kept
 _OLD = re.compile(
     r"(?P<verb>[A-Z]+) (?P<uri>\S+): \((?P<latency>[^)\s]+)\) (?:(?P<code>\d+)|(?P<hijacked>hijacked))"
-    r"(?P<more>(?:[^\n]*\n)*)\s*\[(?P<agent>[^\n]*) (?P<addr>[^\s\]]+)\]\s*"
+    r"(?:(?P<more>(?:[^\n]*\n)*)\s*\[(?P<agent>[^\n]*) (?P<addr>[^\s\]]+)\]\s*|(?P<rest>\s*\Z|\s*\n.*))",
+    re.DOTALL,
 )
 # 1.18: `verb="GET" URI="/x" latency=1.2ms resp=200 UserAgent="…" srcIP="10.0.0.1:4567": ` and what went wrong behind it
 _V118 = re.compile(
@@ -56,14 +58,16 @@ def http_row(entry: Entry) -> dict[str, Any] | None:
     match = _V118.match(entry.message) if entry.message.startswith('verb="') else _OLD.match(entry.message)
     if match is None:
         return None
-    agent = match["agent"]
-    if match.re is _OLD and agent[:1] == "[" and agent[-1:] == "]":  # to 1.11 a printed Go slice
-        agent = agent[1:-1]
-    stack, added = _STACK.search(match["more"]), _ADDED.search(match["more"])
+    agent, more = match["agent"], match["more"]
+    if match.re is _OLD:
+        more = more if more is not None else match["rest"]
+        if agent and agent[:1] == "[" and agent[-1:] == "]":  # to 1.11 a printed Go slice
+            agent = agent[1:-1]
+    stack, added = _STACK.search(more), _ADDED.search(more)
     return {
         "verb": match["verb"], "uri": unquote(match["uri"]) if match.re is _V118 else match["uri"],
         "latency_ms": duration_ms(match["latency"]), "code": int(match["code"]) if match["code"] else None,
-        "hijacked": match["hijacked"] is not None, "user_agent": agent if match.re is _OLD else unquote(agent),
+        "hijacked": match["hijacked"] is not None, "user_agent": agent if match.re is _OLD else unquote(agent or ""),
         "source_ip": _address(match["addr"]), "status_stack": stack[0].strip() if stack else None,
         "added_info": added[0].strip() if added else None,
     }  # fmt: skip

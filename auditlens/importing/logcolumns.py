@@ -125,7 +125,7 @@ def _heads(texts: Iterable[str]) -> dict[int, Any]:
 _HEADS = _heads(openings())
 # What has a table of its own besides `httplog`, and old httplog lines, is left to the exact path.
 EXACT = _heads((
-    "Trace[", 'Trace "', 'verb="', "Request ", "Response", "curl -", "HTTP Sta", "HTTP Tra", "    ", '"Request', '"Respons',
+    "Trace[", 'Trace "', 'verb="', "Request ", "Response", "curl -", "HTTP Sta", "HTTP Tra", "    ", "timeout ", "Timeout ", '"Request', '"Respons',
     '"HTTP Tr', *(f"{m} http" for m in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")),
 ))  # fmt: skip
 

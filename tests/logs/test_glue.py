@@ -119,7 +119,7 @@ def test_what_a_client_sent_is_no_event(line: bytes) -> None:
     """Up to 1.17 URI and user agent stand in the log as they came."""
     found = read(line % _written(_event(1)) + b"\n")
     assert (found.audit_ids, len(found.rows["klog"]), found.rejects) == ([], 1, [])
-    assert len(found.rows["http"]) == 1
+    assert len(found.rows["httplog"]) == 1
 
 
 def test_what_stands_in_a_value_of_several_lines_is_no_event() -> None:
