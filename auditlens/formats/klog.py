@@ -24,10 +24,10 @@ _OTHER = re.compile(
 
 _QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*+"')
 
-# lines of a log file that are no entries: glog's file head and foot, journalctl's remarks
+# lines of a log file that are no entries: glog's file head and foot, journalctl's remarks, tail's heads, grep's separator
 _STRUCTURE = re.compile(
     rb"(?:Log file created at: |Running on machine: |Binary: Built with |Previous log: |Log line format: \[IWEF\]"
-    rb"|Next log: |CONTINUED IN NEXT FILE|-- (?:Logs begin at|Journal begins at|No entries|Reboot|Boot [0-9a-f]{32}))"
+    rb"|Next log: |CONTINUED IN NEXT FILE|==> .* <==\Z|--\Z|-- (?:Logs begin at|Journal begins at|No entries|Reboot|Boot [0-9a-f]{32}))"
 )
 
 

@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from .cri import LINE as CRI
 from .line import RFC3339, Line, Sample
 
-__all__ = ["SAMPLES", "host", "pod", "timed"]
+__all__ = ["SAMPLES", "Learned", "host", "is_one", "pod", "timed"]
 
 _TIMED = re.compile(
     rb"(" + RFC3339 + rb")[ \t]+"
@@ -55,6 +56,56 @@ def host(line: Line) -> Line | None:
     return line.inner(line.text[match.end() :], instance=name, stream=name)
 
 
+_GREP = re.compile(rb"(.*?)(?:[:-]?\d+)?[:-]", re.DOTALL)  # `FILE:12:` before what was found, `FILE-13-` before what is around it
+_TIME = re.compile(RFC3339 + rb"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?")
+_STERN = re.compile(rb"([a-z0-9][a-z0-9.-]*) [a-z0-9][a-z0-9-]* ")  # POD CONTAINER
+_MAX_LEARNED = 32
+
+
+def is_one(text: bytes) -> bool:
+    """Whether what stands before a record is a prefix rather than text that it was glued to."""
+    return text[-1:].isspace() or re.fullmatch(rb"\S*[:-]", text) is not None
+
+
+class Learned:
+    """Prefixes that nobody declared, learnt from the lines on which a record stood behind one."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[re.Pattern[bytes], str | None]] = {}
+
+    def learn(self, line: Line, at: int) -> Line:
+        """The record that begins at a position of the line."""
+        prefix = line.text[:at]
+        grep = _GREP.fullmatch(prefix)
+        if grep:
+            pattern, instance = re.escape(grep[1]) + (rb"[:-]?\d+[:-]" if prefix[-2:-1].isdigit() else rb"[:-]"), grep[1]
+        else:
+            stern = _STERN.fullmatch(prefix)
+            pattern, instance = b"".join(_times_open(prefix)), stern[1] if stern else b""
+        key = pattern.decode("utf-8", "backslashreplace")
+        name = instance.decode("utf-8", "replace") or None
+        if len(self._known) < _MAX_LEARNED:
+            self._known.setdefault(key, (re.compile(pattern), name))
+        return line.inner(line.text[at:], instance=name, stream=f"prefixed {key}")
+
+    def cut(self, line: Line) -> Line | None:
+        """A line with a prefix that was learnt, without it: the text of an entry goes on behind the same one."""
+        for key, (pattern, name) in self._known.items():
+            if match := pattern.match(line.text):
+                return line.inner(line.text[match.end() :], instance=name, stream=f"prefixed {key}")
+        return None
+
+
+def _times_open(prefix: bytes) -> Iterator[bytes]:
+    """The parts of a pattern for this prefix with any other times in it."""
+    at = 0
+    for match in _TIME.finditer(prefix):
+        yield re.escape(prefix[at : match.start()])
+        yield rb"(?:" + _TIME.pattern + rb")"
+        at = match.end()
+    yield re.escape(prefix[at:])
+
+
 _EVENT = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"a1","stage":"Panic","verb":"get"}'
 
 SAMPLES = (
@@ -77,6 +128,19 @@ SAMPLES = (
             {"auditID": "a1", "instance": "ip-10-0-1-2.ec2.internal"},
             {"auditID": "a1", "instance": "master-1"},
             {"reject": "text line of no known format"},
+        ),
+    ),
+    Sample(  # stern, and grep -C
+        b"kube-apiserver-cp-1 kube-apiserver %s\n" % _EVENT
+        + b"kube-apiserver-cp-1 kube-apiserver I0306 23:52:33.125600      12 a.go:1] panic\n"
+        + b"kube-apiserver-cp-2 kube-apiserver I0306 23:52:33.125600      12 a.go:1] other\n"
+        + b"kube-apiserver-cp-1 kube-apiserver goroutine 1 [running]:\n--\n"
+        + b"/var/log/x-1.log:12:I0306 23:52:33.125600      12 a.go:1] first\n/var/log/x-1.log-13-goroutine 2 [running]:\n",
+        (
+            {"auditID": "a1", "instance": "kube-apiserver-cp-1"},
+            {"format": "klog", "text": "panic\ngoroutine 1", "instance": "kube-apiserver-cp-1"},
+            {"format": "klog", "text": "other", "instance": "kube-apiserver-cp-2"},
+            {"format": "klog", "text": "first\ngoroutine 2", "instance": "/var/log/x-1.log"},
         ),
     ),
     Sample(

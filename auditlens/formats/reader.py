@@ -21,6 +21,7 @@ from .stream import Stream
 __all__ = ["Reader"]
 
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")  # begins with a literal: ten times as fast as ^
+_HEAD = re.compile(rb"==> (.+) <==\Z")  # of tail, before the lines of each of several files
 _MAX_STREAMS = 1024  # interleaved streams that may have something open
 _MAX_REQUESTS = 100_000  # two-line auditing: requests remembered for their response line
 
@@ -151,14 +152,24 @@ class Reader:
 
     # -- what streams and formats hand back
 
-    def route(self, line: Line) -> None:
+    def headed(self, text: bytes) -> None:
+        """`tail` names the file that the next lines are from: it is their instance, if no wrapper names one."""
+        if match := _HEAD.match(text):
+            self._instance = match[1].decode("utf-8", "replace")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether lines have an instance that they do not name."""
+        return self._instance is not None
+
+    def route(self, line: Line) -> Stream | None:
         """A line that came out of a wrapper goes to its own stream, one line at a time unless it is JSON."""
         if line.reason is not None:
             self.reject(line, line.reason, line.text)
-            return
+            return None
         if line.depth > MAX_DEPTH:
             self.reject(line, f"more than {MAX_DEPTH} wrappers around one another", line.text)
-            return
+            return None
         stream = self._streams.get(line.stream)
         if stream is None:
             if len(self._streams) >= _MAX_STREAMS:
@@ -166,15 +177,16 @@ class Reader:
             stream = self._streams[line.stream] = Stream(self)
         if line.partial:
             stream.take(line)
-            return
+            return stream
         text = line.text = line.text.rstrip(b"\r\n")
         if b"\n" not in text or text[:1] in (b"{", b"["):
             stream.take(line)
-            return
+            return stream
         for part in text.split(b"\n"):
             piece = line.inner(part.rstrip(b"\r"))
             piece.stream, piece.depth = line.stream, line.depth
             stream.take(piece)
+        return stream
 
     def claim(self, line: Line) -> int | None:
         """Count a record that starts on this line: None when the line is its own, else its number as an item."""

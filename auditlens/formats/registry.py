@@ -98,12 +98,11 @@ def opened(fields: Fields, line: Line) -> list[Line] | None:
     return _LAST_RESORT.open(fields, line)
 
 
-def embedded(line: Line) -> Line | None:
-    """The record behind a prefix of no known format."""
-    header = klog.HEADER.search(line.text, 1)
-    starts = (glue.event_in(line.text), header.start() if header else -1)
-    at = min((at for at in starts if at > 0), default=0)
-    return line.inner(line.text[at:], stream="prefixed") if at else None
+def embedded(text: bytes) -> int:
+    """Where the record behind a prefix of no known format begins, 0 when there is none."""
+    header = klog.HEADER.search(text, 1)
+    starts = (glue.event_in(text), header.start() if header else -1)
+    return min((at for at in starts if at > 0), default=0)
 
 
 def is_json(text: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import csvdoc, glue, http, jsonlog, klog, native, registry, yamldoc
+from . import csvdoc, glue, http, jsonlog, klog, native, prefixes, registry, yamldoc
 from .documents import Documents
 from .legacy import LEGACY
 from .line import MAX_RECORD, Line
@@ -57,6 +57,8 @@ class Stream:
         self.first_piece: Line | None = None
         self.again: list[Line] = []  # what else begins on the line just read
         self.strong: registry.Wrapper | None = None  # a wrapper that cannot be mistaken is tried first
+        self.learned = prefixes.Learned()
+        self.below: Stream | None = None  # where the last line went that a prefix was cut from
         self.weak: set[tuple[registry.Wrapper, str]] = set()  # one that can is believed again if it held before
 
     @property
@@ -138,7 +140,7 @@ class Stream:
         if self.strong is not None:
             inner = self.strong(line)
             if inner is not None:
-                self.reader.route(inner)
+                self.below = self.reader.route(inner)
                 return
         if not text or text.isspace():
             self.blank()
@@ -196,6 +198,8 @@ class Stream:
             self._legacy(line, text.strip())
         elif klog.is_structure(text) or text in (b"]", b"],"):
             self.end_entry()
+            self._end_below()
+            self.reader.headed(text)
         elif (head := csvdoc.columns(text, self.entry is not None)) is not None:
             self.end_entry()
             self.csv = csvdoc.Document(line, *head)
@@ -231,7 +235,7 @@ class Stream:
                 if len(self.weak) < _MAX_WEAK:
                     self.weak.add((wrapper, inner.stream))
                 self.end_entry()
-            self.reader.route(inner)
+            self.below = self.reader.route(inner)
             return True
         return False
 
@@ -239,15 +243,30 @@ class Stream:
         """No format begins like this: perhaps one begins behind a prefix nobody knows."""
         text = line.text
         before = klog.split(text)[0]
-        if len(before) < len(text) and not before[-1:].isspace() and glue.event_in(before) < 0:
+        if len(before) < len(text) and not prefixes.is_one(before) and glue.event_in(before) < 0:
             self.reader.reject(line, "text line of no known format, a log entry glued to it", before)
             self.again.append(line.same(text[len(before) :]))
             return
-        inner = registry.embedded(line)
+        at = registry.embedded(text)
+        inner = self.learned.learn(line, at) if at else self.learned.cut(line)
         if inner is not None:
-            self.reader.route(inner)
+            self.below = self.reader.route(inner)
+        elif (below := self._open_below()) is not None:  # the tool put its prefix before the first line of an entry only
+            below._entries(line)
         else:
             self.reader.reject(line, "text line of no known format", text)
+
+    def _open_below(self) -> Stream | None:
+        """The stream inside the last line's wrappers, if an entry is open there."""
+        stream = self.below
+        while stream is not None and stream.entry is None:
+            stream = stream.below
+        return stream
+
+    def _end_below(self) -> None:
+        """What is open inside wrappers ends as well: the next line does not follow the last one."""
+        while (stream := self._open_below()) is not None:
+            stream.end_entry()
 
     def _legacy(self, line: Line, text: bytes) -> None:
         """A legacy audit line, and what was glued to its end."""

@@ -90,10 +90,11 @@ class SourceReader:
 
     def _pieces(self, chunks: Iterable[Chunk]) -> Iterator[Piece]:
         for chunk in chunks:
-            plain = self._plain_piece(chunk) if self._auto and chunk.cut_from is None and self._reader.idle else None
+            alike = chunk.cut_from is None and not self._reader.inherits  # only the reader knows whose lines they are then
+            plain = self._plain_piece(chunk) if self._auto and alike and self._reader.idle else None
             if plain is not None:
                 yield plain
-            elif self._logs and chunk.cut_from is None and logchunks.worth_it(data := bytes(chunk.data)):
+            elif self._logs and alike and logchunks.worth_it(data := bytes(chunk.data)):
                 yield from self._log_pieces(data, chunk)
             else:
                 if self._logs:

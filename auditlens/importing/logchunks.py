@@ -38,8 +38,8 @@ class Region:
 
 
 def worth_it(data: bytes) -> bool:
-    """Whether most of the text's lines are klog's own."""
-    if data.find(b"\r", 0, _SAMPLE) >= 0:
+    """Whether most of the text's lines are klog's own, and all of one file."""
+    if data.find(b"\r", 0, _SAMPLE) >= 0 or data.startswith(b"==> ") or b"\n==> " in data:
         return False
     lines = data[:_SAMPLE].split(b"\n")[:-1]
     return sum(_plain(line) for line in lines) * 10 > len(lines) * 8

@@ -7,6 +7,11 @@ import pytest
 from .helpers import Read, exact_path, read
 
 _OLD = b"I1013 15:37:03.410591    3575 panics.go:76] GET /api/v1/namespaces/e2e/pods/p-%d: (5.001314652s) 500\n"
+_TRACE = (
+    b'I0306 23:52:33.125600      12 trace.go:236] Trace[%d]: "Get" url:/api/v1/nodes/n1,verb:GET (06-Mar-2024 23:52:31.608) (total time: 1517ms):\n'
+    b'Trace[%d]: ---"About to write a response" 1517ms (23:52:33.125)\n'
+    b"Trace[%d]: [1.517s] [1.517s] END\n"
+)
 
 
 def both(data: bytes) -> Read:
@@ -18,6 +23,16 @@ def both(data: bytes) -> Read:
     assert exact.rows == found.rows
     assert exact.counts == found.counts
     return found
+
+
+def prefixed(data: bytes, *prefixes: bytes) -> bytes:
+    """Each line behind its prefix; the last prefix is that of all further lines."""
+    lines = data.splitlines(keepends=True)
+    return b"".join(prefixes[min(n, len(prefixes) - 1)] + line for n, line in enumerate(lines))
+
+
+def steps(found: Read) -> list[tuple[str, str | None]]:
+    return [(row["trace_id"], row["step"]) for row in found.rows["trace"]]
 
 
 def test_lines_of_old_requests_without_the_client() -> None:
@@ -54,6 +69,54 @@ def test_what_was_cut_off_names_its_request(message: bytes, audit_id: str | None
     assert (row["kind"], row["audit_id"]) == ("http.aborted", audit_id) or row["audit_id"] == audit_id
     assert row["fields"]["method"] == "GET"
     assert row["fields"]["URI"] == '/api/v1/pods?a="b"'
+
+
+def test_heads_of_tail_name_the_instance() -> None:
+    entry = b"I0306 23:52:33.125600      12 a.go:1] one\n"
+    found = both(b"==> /var/log/cp-1.log <==\n" + entry * 3 + b"goroutine 1 [running]:\n\n==> cp-2.log <==\n" + entry)
+    assert [(r["instance"], r["message"].count("\n")) for r in found.rows["klog"]] == [
+        ("/var/log/cp-1.log", 0), ("/var/log/cp-1.log", 0), ("/var/log/cp-1.log", 1), ("cp-2.log", 0),
+    ]  # fmt: skip
+    assert found.rejects == []
+
+
+PREFIXES = {
+    "stern": (b"kube-apiserver-cp-1 kube-apiserver ",),
+    "journald": (b"Mar 06 23:52:33 cp-1 kube-apiserver[12]: ",),
+    "unknown": (b"??? ",),
+    "a tool's own time": (b"[web 23:52:33.125] ", b"[web 23:52:33.126] "),
+    "grep -n": (b"1:", b"2-", b"3-"),
+    "grep -C": (b"audit-2026-11-23T04-52-32.147.log:9:", b"audit-2026-11-23T04-52-32.147.log-10-", b"audit-2026-11-23T04-52-32.147.log-11-"),
+    "grep -H": (b"/var/log/a.log:", b"/var/log/a.log-"),
+    "first line only": (b"??? ", b""),
+    "journald, first line only": (b"Mar 06 23:52:33 cp-1 kube-apiserver[12]: ", b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_the_text_under_a_header_stays_with_it(name: str) -> None:
+    panic = b"E0306 23:52:33.125600      12 a.go:1] panic\ngoroutine 1 [running]:\n\t/a.go:1 +0x1\n"
+    found = both(prefixed(_TRACE % (1, 1, 1), *PREFIXES[name]) + prefixed(panic, *PREFIXES[name]))
+    assert found.rejects == []
+    assert steps(found) == [("1", None), ("1", "About to write a response")]
+    assert found.rows["trace"][0]["ended"]
+    assert found.rows["klog"][-1]["message"] == "panic\ngoroutine 1 [running]:\n\t/a.go:1 +0x1"
+
+
+def test_lines_of_two_pods_do_not_mix() -> None:
+    """Also when they come by turns and their traces bear one number."""
+    lines = [prefixed(_TRACE % (1, 1, 1), b"kube-apiserver-cp-%d kube-apiserver " % n).splitlines(keepends=True) for n in (1, 2)]
+    found = both(b"".join(line for pair in zip(*lines, strict=True) for line in pair))
+    assert found.rejects == []
+    assert [(row["instance"], row["step"]) for row in found.rows["trace"] if row["step"]] == [
+        ("kube-apiserver-cp-1", "About to write a response"), ("kube-apiserver-cp-2", "About to write a response"),
+    ]  # fmt: skip
+
+
+def test_what_stands_behind_a_separator_of_grep_does_not_belong_to_what_was_before() -> None:
+    found = both(prefixed((_TRACE % (1, 1, 1)).splitlines(keepends=True)[0], b"9:") + b"--\n40-goroutine 1 [running]:\n")
+    assert [r.text for r in found.rejects] == [b"goroutine 1 [running]:"]
+    assert found.rows["klog"][0]["message"].count("\n") == 0
 
 
 def test_the_trace_format_of_2016() -> None:
