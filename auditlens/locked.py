@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import process
 from auditlens.errors import AuditlensError, LakeError, QueryError
+from auditlens.quoting import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -184,7 +185,7 @@ def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
     snapshot = lake.snapshot()
     allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
-    con.execute("set allowed_paths = [" + ", ".join("'" + p.replace("'", "''") + "'" for p in allowed) + "]")
+    con.execute(f"set allowed_paths = [{', '.join(map(quoted, allowed))}]")
     con.execute(f"set max_temp_directory_size = '{_SPILL} bytes'")
     con.execute("set enable_external_access = false")
     con.execute("set python_enable_replacements = false")

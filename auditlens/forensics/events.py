@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
+from auditlens.quoting import listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -248,13 +249,11 @@ def _near(found: list[dict[str, Any]], *, namespaced: bool = True) -> str:
         sorted({r[c] for r in found if r[c] is not None}) for c in ("audit_id", "resource", "namespace")
     )
     groups = sorted({r["api_group"] or "" for r in found})
-    parts = [f"a.audit_id in ({_quoted(ids) or 'null'})"]
+    parts = [f"a.audit_id in ({listed(ids)})"]
     if len(groups) + len(resources) <= _KINDS and all(r["resource"] is not None for r in found):
-        parts.append(
-            f"coalesce(a.api_group, '') in ({_quoted(groups) or 'null'}) and a.resource in ({_quoted(resources) or 'null'})"
-        )
+        parts.append(f"coalesce(a.api_group, '') in ({listed(groups)}) and a.resource in ({listed(resources)})")
     if namespaced and len(namespaces) <= _KINDS and all(r["namespace"] is not None for r in found):
-        parts.append(f"a.namespace in ({_quoted(namespaces) or 'null'})")
+        parts.append(f"a.namespace in ({listed(namespaces)})")
     return " and ".join(parts)
 
 
@@ -267,7 +266,7 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
             t.verb, t.subresource, null::bigint as code, null::varchar as response_kind, coalesce(t.dry_run, false) as dry_run,
             t.stage_time as time, t.received_time, t.audit_id, t.import_id, t.source, t.line, t.item
         from audit as t
-        where t.stage = 'RequestReceived' and t.verb in ({_quoted(WRITES)}) and t.name is not null
+        where t.stage = 'RequestReceived' and t.verb in ({listed(WRITES)}) and t.name is not null
             and ($until::timestamptz is null or t.stage_time <= $until::timestamptz) and {where}
         """,
         {**params, "until": until},
@@ -276,7 +275,7 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
         return []
     ended = con.execute(
         f"select distinct a.cluster, a.audit_id, a.received_time, a.verb from audit as a where a.stage <> 'RequestReceived' "
-        f"and a.verb in ({_quoted(WRITES)}) and {_near(begun) if len(begun) <= _FEW else 'true'}"
+        f"and a.verb in ({listed(WRITES)}) and {_near(begun) if len(begun) <= _FEW else 'true'}"
     ).fetchall()
     done = {(c, i, t.timestamp() if t else None, v) for c, i, t, v in ended}
     left = [
@@ -287,10 +286,6 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
         del r["received_time"]
     bodies: dict[str, Any] = {}
     return [_event(row, bodies) for row in _rows(con, left, "a.stage = 'RequestReceived'")]
-
-
-def _quoted(words: Iterable[str | None]) -> str:
-    return ", ".join("'" + str(w).replace("'", "''") + "'" for w in words)
 
 
 def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: str, line: int) -> Event | None:

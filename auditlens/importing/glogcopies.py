@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
 from auditlens.lake import NewFile, Staging
-from auditlens.lake.files import quoted
+from auditlens.quoting import quoted
 from auditlens.tables import Klog, Repeats
 
 _NAME = re.compile(r"(?P<set>.*)\.log\.(?P<severity>INFO|WARNING|ERROR|FATAL)\.\d{8}-\d{6}\.(?P<pid>\d+)(?:\.\w+)?")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from auditlens.importing.sources import STDIN
 from auditlens.lake import DataFile, NewFile, Snapshot, Staging
-from auditlens.lake.files import quoted
+from auditlens.lake.snapshot import file_list
+from auditlens.quoting import quoted
 from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def find_repeats(
         seen.append(file)
     counted = con.execute(
         f"""
-        with own as (select distinct import_id from read_parquet({_list(mine)}))
+        with own as (select distinct import_id from read_parquet({file_list(mine)}))
         -- of what was there and what is new the new one is the duplicate, whichever is kept
         select import_id, count(*) from (
             select import_id, source, line, item from repeat where import_id in (from own)
@@ -83,7 +84,7 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataF
         return []
     ((received, first, last),) = con.execute(
         "select min(received_time), min(received_time) filter (time_source = 'received'), "
-        f"max(received_time) filter (time_source = 'received') from read_parquet({_list([file])})"
+        f"max(received_time) filter (time_source = 'received') from read_parquet({file_list([file])})"
     ).fetchall()
     low, high = (f"timestamptz '{t.isoformat()}'" for t in (file.min_time, file.max_time))
     out = []
@@ -96,7 +97,7 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataF
 
 
 def _read(files: list[DataFile]) -> str:
-    return f"select {', '.join(_COLUMNS)} from read_parquet({_list(files)}, hive_partitioning = true, hive_types = {_TYPES})"
+    return f"select {', '.join(_COLUMNS)} from read_parquet({file_list(files)}, hive_partitioning = true, hive_types = {_TYPES})"
 
 
 def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile], elsewhere: list[str]) -> None:
@@ -161,10 +162,6 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         order by p.import_id, p.source, p.line, p.item, f.partial, f.known desc, f.kept
         """
     )
-
-
-def _list(files: list[DataFile]) -> str:
-    return "[" + ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files) + "]"
 
 
 def _date(value: str | None) -> str:

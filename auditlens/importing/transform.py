@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from auditlens import redact
+from auditlens.quoting import quoted
 from auditlens.records import Event, Record, Reject
 from auditlens.tables import Audit, AuditObjects
 
@@ -88,12 +89,8 @@ class Source:
     cluster: str | None = None  # asked for; None leaves it to the wrapper
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _struct(shape: Any) -> str:
-    return _literal(json.dumps(shape))
+    return quoted(json.dumps(shape))
 
 
 _NAME = pa.dictionary(pa.int32(), pa.string())  # few values, many rows
@@ -118,18 +115,18 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
     from auditlens import kinds
 
     pairs = sorted({(k.group, k.kind, k.resource) for k in kinds.every()})
-    values = ", ".join(f"({_literal(g)}, {_literal(k)}, {_literal(r)})" for g, k, r in pairs)
+    values = ", ".join(f"({quoted(g)}, {quoted(k)}, {quoted(r)})" for g, k, r in pairs)
     con.execute(f"create or replace temp table kind as select * from (values {values}) t(api_group, kind, resource)")
 
 
 def _by_text() -> str:
     """Text that sends a line to the exact path before it is parsed: needles that share a word are looked for behind it."""
     word = "Secret"
-    behind = " or ".join(f"contains(text, {_literal(s)})" for s in redact.TEXT_SUSPECT if word in s)
-    alone = "".join(f" or contains(text, {_literal(s)})" for s in redact.TEXT_SUSPECT if word not in s)
+    behind = " or ".join(f"contains(text, {quoted(s)})" for s in redact.TEXT_SUSPECT if word in s)
+    alone = "".join(f" or contains(text, {quoted(s)})" for s in redact.TEXT_SUSPECT if word not in s)
     # DuckDB keeps a body that is deeper than msgspec's stack: whoever reads it later would fail
-    deep = f" or contains(text, {_literal('}' * 32)})"
-    return f"(case when contains(text, {_literal(word)}) then {behind} else false end{alone}{deep})"
+    deep = f" or contains(text, {quoted('}' * 32)})"
+    return f"(case when contains(text, {quoted(word)}) then {behind} else false end{alone}{deep})"
 
 
 _BY_TEXT = _by_text()
@@ -141,7 +138,7 @@ _NO_TEXT = "^([0-9.eE+-]*|true|false)$|^[{[]"
 _FIRST, _LAST = "timestamptz '1970-01-01 00:00:00+00'", "timestamptz '2199-12-31 23:59:59+00'"
 
 # Annotations of others may quote a value, or hold a patch of one.
-_OWN = " or ".join(f"starts_with(k, {_literal(p)})" for p in redact.OWN_ANNOTATIONS)
+_OWN = " or ".join(f"starts_with(k, {quoted(p)})" for p in redact.OWN_ANNOTATIONS)
 
 # What may stay on the fast path once its fields are known. The keys prove that there is no field this version does not
 # know, and none of a wrong type (which from_json reads as null).
@@ -166,10 +163,10 @@ _FAST = f"""case when level is null and partial is null and e is not null then (
     and coalesce(not list_contains([x is null for x in map_values(e.user.extra)], true), true)
     and case when e.objectRef.resource = 'secrets' then e.requestObject is null and e.responseObject is null
         and coalesce(len(list_filter(map_keys(e.annotations), lambda k: not ({_OWN}))) = 0, true) else true end
-    and not regexp_matches(e.requestURI, {_literal(redact.URI_SUSPECT)})
+    and not regexp_matches(e.requestURI, {quoted(redact.URI_SUSPECT)})
     -- a body that is no JSON object: what a platform puts in its place, or JSON as text. Go writes no spaces
     and coalesce(regexp_matches(e.requestObject, '^[{{[]'), true) and coalesce(regexp_matches(e.responseObject, '^[{{[]'), true)
-    and not case when starts_with(text, {_literal(PLAIN)}) then contains(text, 'Object":"')
+    and not case when starts_with(text, {quoted(PLAIN)}) then contains(text, 'Object":"')
         else regexp_matches(text, 'Object"\\s*:\\s*"') end
     -- DuckDB would write 1.10 as 1.1: a patch is kept as it was sent (other bodies are Go's own output)
     and case when e.verb = 'patch' and e.requestObject is not null
@@ -289,7 +286,7 @@ def missing(con: duckdb.DuckDBPyConnection, lines: pa.Table, written: Sequence[s
     if written:
         seen = f"""
             and not exists (
-                select 1 from read_parquet([{", ".join(map(_literal, written))}]) as w
+                select 1 from read_parquet([{", ".join(map(quoted, written))}]) as w
                 where w.import_id = l.import_id and w.line = l.line and coalesce(w.item, 0) = coalesce(l.item, 0)
             )"""
     return con.execute(f"select n from lines as l where not exact {seen} order by n").fetchnumpy()["n"]

@@ -17,7 +17,7 @@ from auditlens.importing import batches, transform
 from auditlens.importing.logs import LOG_TABLES, LogRows, few
 from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
-from auditlens.lake.files import quoted
+from auditlens.quoting import quoted
 from auditlens.redact import Redactor
 from auditlens.tables import TABLES, Audit, AuditObjects, Rejects, Table
 
@@ -154,7 +154,7 @@ class Writer:
         events = [str(self._staging.directory(Audit.NAME) / f.path) for f in self.of(Audit)]
         if table.OWN and events:
             self.con.execute("create or replace temp view audit as select null as cluster, null as date, * from read_parquet("
-                             + "[" + ", ".join(quoted(Path(e)) for e in events) + "])")  # fmt: skip
+                             + "[" + ", ".join(quoted(e) for e in events) + "])")  # fmt: skip
             parts += [f"select import_id, time from ({own})" for own in table.OWN]
         if not parts:
             return {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from auditlens.errors import LakeError
+from auditlens.quoting import quoted
 from auditlens.tables import TABLES, Table
 
 if TYPE_CHECKING:
@@ -161,8 +162,3 @@ def _partition_value(value: str | None) -> str:
         return _NULL
     escaped = quote(value, safe="").replace("~", "%7E").replace("*", "%2A")
     return escaped.replace("_", "%5F", 1) if value == _NULL else escaped if value.strip(".") else escaped.replace(".", "%2E")
-
-
-def quoted(path: Path | str) -> str:
-    """A path or text as a SQL string literal."""
-    return "'" + str(path).replace("'", "''") + "'"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.lake import Lake
 from auditlens.lake.snapshot import COMPACTED, DataFile, Snapshot, hide, scan, unhidden
+from auditlens.quoting import quoted
 from auditlens.tables import TABLES, Repeats, Table
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _connect(staging: Staging) -> duckdb.DuckDBPyConnection:
 
     con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
     con.execute("set TimeZone = 'UTC'")
-    directory = str(staging.dir).replace("'", "''")
-    con.execute(f"set temp_directory = '{directory}'")
+    con.execute(f"set temp_directory = {quoted(staging.dir)}")
     return con
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from auditlens.quoting import quoted
 from auditlens.tables import Table
 
 if TYPE_CHECKING:
@@ -136,4 +137,4 @@ def scan(table: type[Table], files: list[DataFile], *, union_by_name: bool = Fal
 
 def file_list(files: Iterable[DataFile]) -> str:
     """Paths as a SQL list literal."""
-    return "[" + ", ".join("'" + str(f.file).replace("'", "''") + "'" for f in files) + "]"
+    return f"[{', '.join(quoted(f.file) for f in files)}]"

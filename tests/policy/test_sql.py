@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from auditlens.policy import GroupResources, Policy, Request, Rule, evaluate, load, rule_sql, to_sql
-from auditlens.policy.apiserver.sql import COLUMNS, identifier, literal
+from auditlens.policy.apiserver.sql import COLUMNS, identifier
+from auditlens.quoting import quoted
 
 from .helpers import HEAD, mean_policy, mean_request
 
@@ -85,7 +86,7 @@ def test_hostile_text_stays_text(connection: duckdb.DuckDBPyConnection) -> None:
     ]
     _table(connection, requests, nulls=False)
     for text in HOSTILE:
-        assert connection.sql(f"select {literal(text)}").fetchall() == [(text,)]
+        assert connection.sql(f"select {quoted(text)}").fetchall() == [(text,)]
         entry = GroupResources(resources=(f"{text}/{text}", f"{text}/*", f"*/{text}"), resource_names=(text,))
         rules = (
             Rule(level="None", users=(text,), user_groups=(text,), verbs=(text,), non_resource_urls=(text, f"{text}*")),

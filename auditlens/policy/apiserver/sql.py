@@ -1,6 +1,6 @@
 """A policy becomes one DuckDB expression that decides about every row of a table as evaluate() does about one request.
 
-The text of a policy is untrusted: it gets into the SQL through `literal` only, the names of columns through
+The text of a policy is untrusted: it gets into the SQL through `quoted` only, the names of columns through
 `identifier` only.
 """
 
@@ -12,8 +12,9 @@ from typing import Final
 from auditlens.policy.apiserver.evaluator import stages_of
 from auditlens.policy.apiserver.model import GroupResources, Policy, Rule
 from auditlens.policy.apiserver.versions import Features, features
+from auditlens.quoting import quoted
 
-__all__ = ["COLUMNS", "identifier", "literal", "rule_sql", "to_sql"]
+__all__ = ["COLUMNS", "identifier", "rule_sql", "to_sql"]
 
 COLUMNS: Final = (
     "username",
@@ -56,17 +57,6 @@ def rule_sql(policy: Policy, columns: Mapping[str, str] | None = None, kubernete
     return f"(case\n{cases}\nend)::integer" if cases else "null::integer"
 
 
-def literal(text: str) -> str:
-    """Write any text as an SQL string: quotes doubled; NUL, which ends a statement for the parser, by chr(0).
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    parts = text.encode("utf-8", "replace").decode("utf-8").split("\0")
-    quoted = ["'" + part.replace("'", "''") + "'" for part in parts]
-    return quoted[0] if len(quoted) == 1 else f"({' || chr(0) || '.join(quoted)})"
-
-
 def identifier(name: str) -> str:
     """Write any text as a quoted SQL name; raises ValueError for one no name can hold (empty, NUL)."""
     if not name or "\0" in name:
@@ -75,7 +65,7 @@ def identifier(name: str) -> str:
 
 
 def _literals(values: Iterable[str]) -> str:
-    return ", ".join(literal(value) for value in dict.fromkeys(values))
+    return ", ".join(quoted(value) for value in dict.fromkeys(values))
 
 
 def _struct(policy: Policy, rule: Rule | None, index: int | None) -> str:
@@ -85,7 +75,7 @@ def _struct(policy: Policy, rule: Rule | None, index: int | None) -> str:
     if rule is not None and rule.omit_managed_fields is not None:
         omit = rule.omit_managed_fields
     stages = f"[{_literals(stages_of(policy, rule))}]::varchar[]"
-    fields = f"'rule': {number}, 'level': {literal(level)}, 'omit_stages': {stages}"
+    fields = f"'rule': {number}, 'level': {quoted(level)}, 'omit_stages': {stages}"
     return f"{{{fields}, 'omit_managed_fields': {str(omit).lower()}}}"
 
 
@@ -135,7 +125,7 @@ class _Writer:
     def _entry(self, entry: GroupResources) -> str:
         conditions = []
         if not (entry.group == "*" and self._release.group_wildcard):
-            conditions.append(f"{self._text['api_group']} = {literal(entry.group)}")
+            conditions.append(f"{self._text['api_group']} = {quoted(entry.group)}")
         if entry.resources:
             if entry.resource_names and self._release.resource_names:
                 conditions.append(self._in("name", entry.resource_names))
@@ -162,8 +152,8 @@ class _Writer:
         if spec == "*":
             return "true"
         if spec.endswith("*"):
-            return f"starts_with({path}, {literal(spec.rstrip('*'))})"
-        return f"{path} = {literal(spec)}"
+            return f"starts_with({path}, {quoted(spec.rstrip('*'))})"
+        return f"{path} = {quoted(spec)}"
 
 
 def _any(conditions: Iterable[str]) -> str:

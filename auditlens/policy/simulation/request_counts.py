@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from auditlens.policy.apiserver.model import Policy
-from auditlens.policy.apiserver.sql import literal
+from auditlens.quoting import quoted
 from auditlens.policy.simulation.sizes import ENVELOPE, LATE, MANAGED, REQUEST, RESPONSE
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def survey(
     con = engine.connect(lake, since=since, until=until)
     where = ["true"]
     if since is not None:
-        where.append(f"stage_time >= {literal(since.isoformat())}::timestamptz")
+        where.append(f"stage_time >= {quoted(since.isoformat())}::timestamptz")
     if until is not None:
-        where.append(f"stage_time <= {literal(until.isoformat())}::timestamptz")
+        where.append(f"stage_time <= {quoted(until.isoformat())}::timestamptz")
     if cluster is not None:
-        where.append(f"cluster = {literal(cluster)}")
+        where.append(f"cluster = {quoted(cluster)}")
     condition = " and ".join(where)
     events, seconds, first, last = con.execute(
         "select count(*), coalesce(epoch(max(stage_time)) - epoch(min(stage_time)), 0), strftime(min(stage_time), $second), "
@@ -188,7 +188,7 @@ def _name(names: list[str]) -> str:
     if not names:
         return "null::varchar"
     known = "case when verb = 'create' and subresource is null then null else name end"
-    listed = ", ".join(map(literal, names))
+    listed = ", ".join(map(quoted, names))
     return f"case when {known} in ({listed}) then name when {known} is not null then chr(1) end"
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from auditlens.policy.apiserver.evaluator import stages_of
 from auditlens.policy.apiserver.model import Policy
-from auditlens.policy.apiserver.sql import literal, rule_sql
+from auditlens.policy.apiserver.sql import rule_sql
 from auditlens.policy.simulation.request_counts import RequestCounts
+from auditlens.quoting import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,7 +39,7 @@ def judge(traffic: RequestCounts, policy: Policy, name: str = "judged", rule: in
     shown = policy.model_copy(update={"rules": tuple(policy.rules[i] for i in kept)})
     rows = [(i, policy.rules[i].level, stages_of(policy, policy.rules[i]), policy.rules[i].omit_managed_fields) for i in kept]
     values = ", ".join(
-        f"({place}, {number}, {literal(level)}, {_list(stages)}, {policy.omit_managed_fields if omit is None else omit})"
+        f"({place}, {number}, {quoted(level)}, {_list(stages)}, {policy.omit_managed_fields if omit is None else omit})"
         for place, (number, level, stages, omit) in enumerate(rows)
     )
     values = values or "(-1, -1, 'None', []::varchar[], false)"
@@ -88,4 +89,4 @@ def total(con: duckdb.DuckDBPyConnection, select: str) -> Volume:
 
 
 def _list(stages: tuple[str, ...]) -> str:
-    return "[" + ", ".join(map(literal, stages)) + "]::varchar[]"
+    return "[" + ", ".join(map(quoted, stages)) + "]::varchar[]"
