@@ -1,32 +1,78 @@
-"""Kubernetes audit-log and apiserver-log forensics: logs become typed Parquet, questions become answers with evidence."""
+"""Kubernetes audit-log and apiserver-log forensics: logs become typed Parquet, questions become answers with evidence.
+
+    >>> import auditlens
+    >>> report = auditlens.import_files(["sample-logs/kubeadm", "sample-logs/apiserver"], "lake")
+    >>> answer = auditlens.ask("lake", "who-deleted", "pod/web-1", namespace="shop")
+    >>> answer.frame.select("username", "how").rows()  # and answer.limits is what the log cannot say about it
+    [('alice', 'direct'), ('system:node:node-1', 'kubelet')]
+
+Times are UTC. A name costs its import when it is first used; `import auditlens` alone costs nothing (PEP 562).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auditlens import policy
+    from auditlens.answers.answer import Answer
     from auditlens.errors import AuditlensError
-    from auditlens.importing.run import import_files
+    from auditlens.face import (
+        ask,
+        blame,
+        completeness,
+        curl,
+        diff,
+        follow,
+        history,
+        impact,
+        import_files,
+        questions,
+        sql,
+        state,
+        trace,
+        why,
+    )
     from auditlens.lake import Lake
-    from auditlens.locked import sql
-    from auditlens.question import answer, ask
 
-__all__ = ["AuditlensError", "Lake", "answer", "ask", "import_files", "sql"]
+    __version__: str
 
-_HOMES = {
-    "AuditlensError": "errors",
-    "Lake": "lake",
-    "answer": "question",
-    "ask": "question",
-    "import_files": "importing.run",
-    "sql": "locked",
-}
+__all__ = [
+    "Answer",
+    "AuditlensError",
+    "Lake",
+    "__version__",
+    "ask",
+    "blame",
+    "completeness",
+    "curl",
+    "diff",
+    "follow",
+    "history",
+    "impact",
+    "import_files",
+    "policy",
+    "questions",
+    "sql",
+    "state",
+    "trace",
+    "why",
+]
+
+_ELSEWHERE = {"Answer": "answers.answer", "AuditlensError": "errors", "Lake": "lake"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `import auditlens` alone costs nothing (PEP 562)."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'auditlens' has no attribute {name!r}")
-    from importlib import import_module
+    from importlib import import_module, metadata
 
-    return getattr(import_module(f"auditlens.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return metadata.version("auditlens")
+    if name == "policy":
+        return import_module("auditlens.policy")
+    return getattr(import_module(f"auditlens.{_ELSEWHERE.get(name, 'face')}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

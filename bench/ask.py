@@ -85,7 +85,7 @@ def measure(lake: Lake, source: bytes, label: str) -> tuple[str, ...]:
         times = []
         for _ in range(5):
             started = time.monotonic()
-            frame = ask(lake, question, **params)
+            frame = ask(lake, question, **params).frame
             times.append(time.monotonic() - started)
         assert frame.height, f"{question} found nothing"
         out.append(f"{statistics.median(times) * 1000:,.0f}")

@@ -20,8 +20,8 @@ from typing import Any
 import duckdb
 from common import capture, table, vary, workdir
 
-from auditlens import question
-from auditlens.forensics.history import history
+from auditlens import ask, history
+from auditlens.answers.questions import questions
 from auditlens.forensics.state import state
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
@@ -97,14 +97,14 @@ def timed(run: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
 
 def measure(lake: Lake, raw: Path) -> None:
     """Time one object, every question, and a state."""
-    frame = question.ask(lake, "who-deleted", resource="pods", limit=2000)
+    frame = ask(lake, "who-deleted", resource="pods", limit=2000).frame
     pods = frame.filter(frame["root_username"].is_not_null() & frame["name"].is_not_null())
-    victim = (pods if pods.height else question.ask(lake, "who-deleted", limit=1)).to_dicts()[-1]
+    victim = (pods if pods.height else ask(lake, "who-deleted", limit=1).frame).to_dicts()[-1]
     object, namespace = f"{victim['resource']}/{victim['name']}", victim["namespace"]
     at = victim["time"]
     rows = [("one object, in process", "ms", "rows", "bar")]
     for label, run in (
-        ("who-deleted pod", lambda: question.ask(lake, "who-deleted", object=object, namespace=namespace).height),
+        ("who-deleted pod", lambda: ask(lake, "who-deleted", object=object, namespace=namespace).total),
         ("history", lambda: history(lake, object, namespace=namespace).frame.height),
         ("why", lambda: len(why(lake, object, namespace=namespace, event="delete").links)),
         ("state KIND/NAME", lambda: len(state(lake, object, namespace=namespace, at=at).objects)),
@@ -116,10 +116,10 @@ def measure(lake: Lake, raw: Path) -> None:
     table("One object and the whole cluster", rows)
     day = {"since": at.replace(hour=0, minute=0, second=0, microsecond=0).isoformat(), "until": at.isoformat()}
     rows = [("question", "whole ms", "rows", "a day ms", "rows")]
-    for name, asked in question.questions().items():
-        whole, count = timed(lambda n=name: question.ask(lake, n).height, 1)
+    for name, asked in questions().items():
+        whole, count = timed(lambda n=name: ask(lake, n).total, 1)
         window = {k: v for k, v in day.items() if k in {p.name for p in asked.params}}
-        short, few = timed(lambda n=name, w=window: question.ask(lake, n, **w).height, 1)
+        short, few = timed(lambda n=name, w=window: ask(lake, n, **w).total, 1)
         rows.append((name, f"{whole:,.0f}", f"{count:,}", f"{short:,.0f}", f"{few:,}"))
     table("Questions (bars: 3,000 for the whole, 500 for a day)", rows)
     plain(raw, victim)

@@ -72,7 +72,7 @@ def words() -> list[str]:
 
 def questions() -> str:
     """docs/questions.md: every question with its flags."""
-    from auditlens.question import questions as declared
+    from auditlens.answers.questions import questions as declared
 
     out = [
         "# The questions\n", GENERATED + "\n",
@@ -96,7 +96,7 @@ def questions() -> str:
 
 def question_table() -> str:
     """README's table of questions."""
-    from auditlens.question import questions as declared
+    from auditlens.answers.questions import questions as declared
 
     order = {name: n for n, name in enumerate(GROUPS)}
     found = sorted(declared().values(), key=lambda q: (order.get(q.group, len(order)), q.name))

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import watchdog
 
+from auditlens import ask as answer
 from auditlens import engine
 from auditlens.importing.run import ImportReport, import_files
 from auditlens.lake import Lake
@@ -170,6 +172,11 @@ def rows(lake: Path, sql: str) -> list[tuple[Any, ...]]:
         return engine.query(con, sql, {}).rows()
     finally:
         con.close()
+
+
+def ask(lake: Lake | Path | str, question: str, **params: Any) -> pl.DataFrame:
+    """The rows of an answer."""
+    return answer(lake if isinstance(lake, Lake) else str(lake), question, **params).frame
 
 
 Tables = dict[str, list[str]]

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import auditlens, event, imported, rows, when, write
+from conftest import answer, ask, auditlens, event, imported, rows, when, write
 
-from auditlens import ask
+from auditlens import history
+from auditlens.answers.questions import QuestionError, find, load, questions
 from auditlens.errors import QueryError, UsageError
-from auditlens.forensics.history import history
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
-from auditlens.question import QuestionError, answer, find, load, questions
 
 POD = {"resource": "pods", "namespace": "shop", "name": "web", "apiVersion": "v1"}
 CONTROLLER = {"username": "system:serviceaccount:kube-system:generic-garbage-collector"}
@@ -197,7 +196,7 @@ def test_log_volume_adds_up(deletions: str) -> None:
 def test_an_answer_says_when_it_is_cut_short(deletions: str) -> None:
     found = answer(deletions, "requests", limit=3)
     assert found.frame.height == 3
-    assert any("only the first 3 rows" in note for note in found.notes)
+    assert any("only the first 3 of 10 rows" in note for note in found.notes)
 
 
 def test_events_below_the_level_an_answer_needs_are_told(tmp_path: Path) -> None:

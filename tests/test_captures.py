@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import ask
 
-from auditlens import Lake, ask, import_files, sql
+from auditlens import Lake, import_files, sql
 from auditlens.importing.run import ImportReport
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from auditlens.question import questions
+from auditlens.answers.questions import questions
 from auditlens.tables import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import ask
 
-from auditlens import ask, import_files, sql
+from auditlens import import_files, sql
 from auditlens.importing.run import ImportReport
 from auditlens.lake import Lake
 

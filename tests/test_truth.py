@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from capture import captures
-from conftest import content, imported, rows, write
+from conftest import ask, content, imported, rows, write
 
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
-from auditlens.question import ask
 
 FULL = captures() / "full"
 NAMES = {"carol": "carol@example.com"}  # clients by the name of their certificate

@@ -5,17 +5,34 @@ Nothing heavy is imported before a command runs: `auditlens --help` takes 0.2 s,
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from auditlens.cli import forensics, logs, policy, say, sink
-from auditlens.cli.options import LAKE, LakePath, Output, existing
-from auditlens.errors import ExitCode
+from auditlens.cli.options import LAKE, PASSED_ON, LakePath, Output, existing
+from auditlens.errors import ExitCode, UsageError
+
+
+class _Commands(TyperGroup):
+    """The commands; a question's name that was typed in the place of one is told so."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            from auditlens.answers.questions import questions
+
+            near = difflib.get_close_matches(args[0], questions(), 1, 0.8)
+            if near:
+                raise UsageError(f"there is no command {args[0]}, but a question: auditlens ask {' '.join([*near, *args[1:]])}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="auditlens",
+    cls=_Commands,
     help="Kubernetes audit-log and apiserver-log forensics: logs in, answers with their evidence out.",
     no_args_is_help=True,
     add_completion=True,
@@ -69,7 +86,7 @@ def import_(
     )  # fmt: skip
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(context_settings=PASSED_ON)
 def ask(ctx: typer.Context) -> int:
     """Ask a question; without one, list them. `auditlens ask QUESTION --help` shows its flags."""
     from auditlens.cli import asking

@@ -17,7 +17,7 @@ from auditlens.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-    from auditlens.question import Question
+    from auditlens.answers.questions import Question
 
 _SHORT = {"namespace": "-n", "output": "-o"}
 
@@ -41,24 +41,26 @@ class Parser(argparse.ArgumentParser):
 
 def run(args: Sequence[str]) -> int:
     """Answer, list the questions, or show help."""
-    from auditlens import question
+    from auditlens import face
+    from auditlens.answers.questions import find
 
     name = next(
         (a for i, a in enumerate(args) if not a.startswith("-") and not (i and args[i - 1] in ("--lake", "-o", "--output"))), None
     )
     if name is None:
         return _list(args)
-    asked = question.find(name)
+    asked = find(name)
     rest = list(args)
     rest.remove(name)
     options = parser(asked).parse_strictly(rest)
     lake, output, wide, timeout = (options.pop(k) for k in ("lake", "output", "wide", "timeout"))
-    address = options.pop("object", None)
-    result = question.answer(
-        str(lake), name, object=address, timeout=timeout, **{k: v for k, v in options.items() if v is not None}
-    )
-    show(result.frame, output, () if wide else asked.show)
-    for note in result.notes:
+    words = options.pop("object", None) or []
+    if len(words) > 2:
+        raise UsageError(f"{' '.join(words)}: one object at a time, as {asked.object_form} or with a space between kind and name")
+    given = {k: v for k, v in options.items() if v is not None}
+    answer = face.ask(str(lake), name, " ".join(words) or None, timeout=timeout, **given)
+    show(answer.frame, output, () if wide else answer.show)
+    for note in answer.notes:
         say(note)
     return ExitCode.OK
 
@@ -71,8 +73,9 @@ def parser(question: Question) -> Parser:
         epilog=f"To be complete, the answer needs in the log: {' '.join(question.needs.split())}",
         allow_abbrev=False,
     )
-    if question.takes_object:
-        made.add_argument("object", nargs="?", metavar="KIND/NAME", help="the object, as kubectl takes it: pod/web-1, deploy/web")
+    if form := question.object_form:
+        text = "the object, as kubectl takes it: pod/web-1, pod web-1, deploy/web; a uid" if question.takes_object else "a kind"
+        made.add_argument("object", nargs="*", metavar=form, help=text)
     for param in question.params:
         flags = [f"--{param.name.replace('_', '-')}"] + ([_SHORT[param.name]] if param.name in _SHORT else [])
         doc = param.doc.replace("%", "%%") + (f" (default {param.default})" if param.default is not None else "")
@@ -92,7 +95,7 @@ def parser(question: Question) -> Parser:
 def _list(args: Sequence[str]) -> int:
     import polars as pl
 
-    from auditlens.question import questions
+    from auditlens.answers.questions import questions
 
     options = Parser(prog="auditlens ask", add_help=False)
     options.add_argument("--lake")

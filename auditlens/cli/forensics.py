@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditlens.cli import say
-from auditlens.cli.options import LAKE, LakePath, existing
+from auditlens.cli.options import LAKE, PASSED_ON, LakePath, existing
 from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from auditlens.answers.answer import Answer
+
 _Object = Annotated[
-    str, typer.Argument(metavar="KIND/NAME", help="As kubectl takes it: pod/web-1, deploy/web, widgets.example.com/w1.")
+    list[str],
+    typer.Argument(
+        metavar="KIND/NAME", help="As kubectl takes it: pod/web-1, pod web-1, deploy/web, widgets.example.com/w1; a uid."
+    ),
 ]
 _Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace of the object; globs.")]
 _Cluster = Annotated[str | None, typer.Option(help="Only this cluster.")]
@@ -29,32 +34,16 @@ _Tree = Annotated[str | None, typer.Option("--output", "-o", help="table or json
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (history, diff, state, why, impact, completeness):
+    app.command(context_settings=PASSED_ON)(history)
+    for command in (diff, state, why, impact, completeness):
         app.command()(command)
 
 
-def history(
-    object: _Object,
-    namespace: _Namespace = None,
-    since: _Since = None,
-    until: _Until = None,
-    reads: Annotated[bool, typer.Option("--reads", help="Also show get, list and watch.")] = False,
-    limit: Annotated[int | None, typer.Option(help="At most this many rows.")] = None,
-    cluster: _Cluster = None,
-    lake: LakePath = LAKE,
-    output: _Frames = None,
-    wide: Annotated[bool, typer.Option("--wide", help="All columns.")] = False,
-) -> int:
+def history(ctx: typer.Context) -> int:
     """Tell the story of an object: every request that touched it, life by life, and what each changed."""
-    from auditlens.cli.asking import show
-    from auditlens.forensics.history import history as run
+    from auditlens.cli import asking
 
-    answer = run(existing(lake), object, namespace=namespace, since=since, until=until, reads=reads or None, cluster=cluster,
-                           **({"limit": limit} if limit else {}))  # fmt: skip
-    columns = ("time", "life", "username", "verb", "subresource", "name", "changed", "no_op", "outcome", "client", "evidence")
-    show(answer.frame, output, () if wide else columns)
-    _notes(answer.notes)
-    return ExitCode.OK
+    return asking.run(["history", *ctx.args])
 
 
 def diff(
@@ -70,23 +59,21 @@ def diff(
     output: _Frames = None,
 ) -> int:
     """Show what changed in an object between two times, or by one request, and who changed which field."""
-    from auditlens.forensics import diff as run
+    from auditlens import face
 
+    name = " ".join(object)
     if blame:
-        rows = run.blame(existing(lake), object, namespace=namespace, at=to, noise=noise, cluster=cluster)
-        several = tuple(c for c in ("cluster", "namespace", "name") if len({r[c] for r in rows}) > 1)
-        _show(rows, output, (*several, "path", "value", "username", "time", "audit_id", "seen_in", "limit"))
-        return ExitCode.OK
-    found = run.diff(
-        existing(lake), object, namespace=namespace, since=from_, until=to, audit_id=audit_id, noise=noise, cluster=cluster
+        return _show(face.blame(existing(lake), name, at=to, noise=noise, namespace=namespace, cluster=cluster), output)
+    answer = face.diff(
+        existing(lake), name, since=from_, until=to, audit_id=audit_id, noise=noise, namespace=namespace, cluster=cluster
     )
-    _show(found.as_dicts(), output, ("path", "old", "new", "username", "time", "audit_id", "limit"))
-    _notes(found.limits or ([] if found.changes else ["nothing differs"]))
-    return ExitCode.OK
+    return _show(answer, output)
 
 
 def state(
-    object: Annotated[str | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, an object, or nothing for all.")] = None,
+    object: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, an object, or nothing for all.")
+    ] = None,
     at: Annotated[str | None, typer.Option(help="The moment: RFC 3339, or 2h, end-2h; default: the end of the log.")] = None,
     namespace: _Namespace = None,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces, which is the default.")] = False,
@@ -95,21 +82,15 @@ def state(
     output: Annotated[str | None, typer.Option("--output", "-o", help="table, yaml or json.")] = None,
 ) -> int:
     """Rebuild the objects as they were at a moment, each with how well it is known and the request it rests on."""
-    from auditlens.forensics.state import state as run
+    from auditlens import face
 
     if namespace and all_namespaces:
         raise UsageError("--namespace and --all-namespaces exclude each other")
-    found = run(existing(lake), object, at=at, namespace=namespace, cluster=cluster)
-    if output == "json":
-        _json(found.as_dicts())
-    elif output == "yaml":
-        _yaml(found.objects)
-    else:
-        rows = [{**k.as_dict()["ref"], "fidelity": k.fidelity, "time": k.event.time, "audit_id": k.event.audit_id,
-                 "source": k.event.source, "line": k.event.line, "note": k.note} for k in found.objects]  # fmt: skip
-        _show(rows, output, ("resource", "namespace", "name", "fidelity", "time", "audit_id", "note"))
-    _notes(found.limits)
-    return ExitCode.OK
+    answer = face.state(existing(lake), " ".join(object or ()) or None, at=at, namespace=namespace, cluster=cluster)
+    if output != "yaml":
+        return _show(answer, output)
+    _yaml(answer.tree)
+    return _notes(answer)
 
 
 def why(
@@ -122,19 +103,16 @@ def why(
     output: _Tree = None,
 ) -> int:
     """Follow an effect to its root: from controller to controller to whoever began it."""
-    from auditlens.forensics.why import why as run
+    from auditlens import face
 
-    chain = run(existing(lake), object, namespace=namespace, event=event, at=at, cluster=cluster)
-    if output == "json":
-        _json(chain.as_dict())
-    else:
-        _show([x.as_dict() for x in chain.links], output, _LINK)
-        if chain.root is not None:
-            by = f" (authenticated as {chain.root.event.impersonator})" if chain.root.event.impersonator else ""
-            say(f"root: {chain.root.event.actor}{by} with {chain.root.event.client or 'no user agent'} from {chain.root.event.source_ip}, "
-                f"request {chain.root.event.audit_id}")  # fmt: skip
-    _notes(chain.limits)
-    return ExitCode.OK
+    answer = face.why(existing(lake), " ".join(object), namespace=namespace, event=event, at=at, cluster=cluster)
+    root = answer.tree["root"]
+    by = f" (authenticated as {root['impersonator']})" if root and root["impersonator"] else ""
+    said = "" if root is None else (
+        f"root: {root['username'] or ''}{by} with {root['client'] or 'no user agent'} "
+        f"from {root['source_ip']}, request {root['audit_id']}"
+    )  # fmt: skip
+    return _show(answer, output, said)
 
 
 def impact(
@@ -144,15 +122,9 @@ def impact(
     output: _Tree = None,
 ) -> int:
     """Show everything one request brought about."""
-    from auditlens.forensics.impact import impact as run
+    from auditlens import face
 
-    found = run(existing(lake), audit_id, horizon=dt.timedelta(minutes=minutes))
-    if output == "json":
-        _json(found.as_dict())
-    else:
-        _show(found.as_dict()["effects"], output, ("depth", *_LINK, "caused_by"))
-    _notes(found.limits)
-    return ExitCode.OK
+    return _show(face.impact(existing(lake), audit_id, minutes=minutes), output)
 
 
 def completeness(
@@ -164,34 +136,35 @@ def completeness(
     output: _Tree = None,
 ) -> int:
     """Say whether the log can be trusted for a window: gaps, losses, cuts, repeats and levels."""
+    import polars as pl
+
+    from auditlens import face
     from auditlens.cli.asking import show
-    from auditlens.forensics.completeness import completeness as run
 
-    found = run(existing(lake), since=since, until=until, cluster=cluster)
-    if output == "json":
-        _json(found.as_dict())
-    elif levels and found.levels is not None:
-        show(found.levels, output)
+    answer = face.completeness(existing(lake), since=since, until=until, cluster=cluster)
+    if levels and output != "json":
+        show(pl.DataFrame(answer.tree["levels"]), output)
+        return _notes(answer)
+    return _show(answer, output, f"{answer.tree['events']:,} events, {len(answer)} findings")
+
+
+def _show(answer: Answer, output: str | None, said: str = "") -> int:
+    """The answer's tree as JSON where it has one, else its rows and what they come to; then what it cannot know."""
+    from auditlens.cli.asking import show
+
+    if output == "json" and answer.tree is not None:
+        _json(answer.tree)
     else:
-        _show(
-            [f.as_dict() for f in found.findings],
-            output,
-            ("kind", "what", "count", "source", "first", "last", "audit_id", "line"),
-        )
-        say(f"{found.events:,} events, {len(found.findings)} findings")
-    _notes(found.limits)
-    return ExitCode.OK
+        show(answer.frame, output, answer.show)
+        if said:
+            say(said)
+    return _notes(answer)
 
 
-_LINK = ("effect", "username", "impersonator", "verb", "resource", "name", "time", "audit_id", "rule", "sure")
-
-
-_ASIDE = ("impersonator", "limit")  # columns of a table only where there is something in them
-
-
-def _notes(notes: Iterable[str]) -> None:
-    for note in notes:
+def _notes(answer: Answer) -> int:
+    for note in answer.notes:
         say(note)
+    return ExitCode.OK
 
 
 def _json(value: Any) -> None:
@@ -203,26 +176,15 @@ def _json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, default=text, ensure_ascii=False) + "\n")
 
 
-def _yaml(objects: Iterable[Any]) -> None:
+def _yaml(objects: Iterable[dict[str, Any]]) -> None:
     """One document an object, with what it rests on in a comment."""
     from auditlens.output import plain, yaml_text
 
     for known in objects:
-        note = f"; {plain(known.note)}" if known.note else ""
-        sys.stdout.write(f"---\n# {known.fidelity}: {plain(str(known.key))}, {plain(known.event.audit_id or '')}{note}\n")
-        if known.object is not None:
-            sys.stdout.write(yaml_text(known.object))
-
-
-def _show(rows: list[dict[str, Any]], output: str | None, columns: tuple[str, ...]) -> None:
-    """Rows as a table with the columns asked for, in other formats with all."""
-    import polars as pl
-
-    from auditlens.cli.asking import show
-
-    flat = [{k: json.dumps(v, ensure_ascii=False) if isinstance(v, (dict, list)) else v for k, v in r.items()} for r in rows]
-    mixed = {c for c in ("old", "new", "value") if any(c in r for r in flat)}
-    flat = [{k: str(v) if k in mixed and v is not None else v for k, v in r.items()} for r in flat]
-    columns = tuple(c for c in columns if c not in _ASIDE or any(r.get(c) is not None for r in rows))
-    frame = pl.DataFrame(flat, infer_schema_length=None) if flat else pl.DataFrame({c: [] for c in columns}, strict=False)
-    show(frame, output, columns)
+        ref = known["ref"]
+        kind = f"{ref['resource']}.{ref['group']}" if ref["group"] else ref["resource"]
+        key = f"{kind}/{ref['name']}" + (f" in {ref['namespace']}" if ref["namespace"] else "")
+        note = f"; {plain(known['note'])}" if known["note"] else ""
+        sys.stdout.write(f"---\n# {known['fidelity']}: {plain(key)}, {plain(known['audit_id'] or '')}{note}\n")
+        if known["object"] is not None:
+            sys.stdout.write(yaml_text(known["object"]))

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditlens.errors import UsageError
-
 if TYPE_CHECKING:
     from auditlens.lake import Lake
 
 LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
 LAKE = Path("lake")
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}  # for asking.run
 
 
 def existing(path: Path) -> Lake:
     """The lake at a path; raises UsageError when there is none."""
-    from auditlens.lake import Lake
+    from auditlens.answers.answer import existing as run
 
-    lake = Lake(path)
-    if not lake.exists():
-        raise UsageError(f"{path}: there is no lake here; `auditlens import` makes one, --lake or $AUDITLENS_LAKE names it")
-    return lake
+    return run(str(path))

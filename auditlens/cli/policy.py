@@ -279,16 +279,11 @@ def load_policy(source: str, version: str = _NEWEST) -> Policy:
 
 
 def _window(lake: Lake, since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
-    import datetime as dt
 
-    from auditlens.times import parse_time
+    from auditlens.answers.window import window
 
-    if since is None and until is None:
-        return None, None
-    from auditlens.question import last_time
-
-    now, end = dt.datetime.now(dt.UTC), last_time(lake)
-    return tuple(parse_time(text, now=now, end=end) if text else None for text in (since, until))  # type: ignore[return-value]
+    when = window(lake, since, until)
+    return when.since, when.until
 
 
 def _requests(
@@ -323,18 +318,30 @@ def _requests(
         ]  # fmt: skip
     if verb is None or resource is None:
         raise UsageError("name the request: --verb and --resource, or --uri, or --audit-id")
+    thing, _, subresource = resource.partition("/")
+    group, plural = _served(thing, lake)
+    if verb != verb.lower():
+        raise UsageError(f"{verb!r} is no verb of a request; verbs are written small: {verb.lower()}")
+    return [Request(user, members, verb, True, namespace, group, plural, subresource, name)]
+
+
+def _served(thing: str, lake: Path) -> tuple[str, str]:
+    """The API group and plural of what a person calls a resource: built in, or a custom kind that the lake knows."""
+    from auditlens import engine
+    from auditlens.answers.address import address
+    from auditlens.lake import Lake
     from auditlens.policy.apiserver.served import groups_serving
 
-    thing, _, subresource = resource.partition("/")
     plural, dot, group = thing.partition(".")
     if known := kinds.find(thing):  # a rule names plurals only: secret is not secrets
         plural = known[0].resource
-        if plural != thing.partition(".")[0]:
-            say(f"{thing} is taken for {plural}")
-    if verb != verb.lower():
-        raise UsageError(f"{verb!r} is no verb of a request; verbs are written small: {verb.lower()}")
-    group = group if dot else next(iter(groups_serving(plural)), "")
-    return [Request(user, members, verb, True, namespace, group, plural, subresource, name)]
+    elif Lake(lake).exists():
+        of = engine.with_snapshot(Lake(lake), lambda con: address(con, thing))
+        if of.known:
+            plural, dot, group = of.resource or plural, ".", of.group or group
+    if plural != thing.partition(".")[0]:
+        say(f"{thing} is taken for {plural}")
+    return group if dot else next(iter(groups_serving(plural)), ""), plural
 
 
 def _recorded(lake: Lake, audit_id: str) -> list[Request]:

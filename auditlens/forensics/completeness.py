@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
-from auditlens.forensics.state import moment
+from auditlens.answers.window import Window, window
 from auditlens.lake import Lake
+from auditlens.quoting import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,16 +66,14 @@ def completeness(
 ) -> Completeness:
     """Look for everything that can be missing from the log in a window."""
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    low, high = moment(lake, since), moment(lake, until)
-    return engine.with_snapshot(lake, lambda con: _look(con, low, high, cluster), since=low, until=high)
+    when = window(lake, since, until)
+    return engine.with_snapshot(lake, lambda con: _look(con, when, cluster), since=when.since, until=when.until)
 
 
-def _look(con: duckdb.DuckDBPyConnection, low: dt.datetime | None, high: dt.datetime | None, cluster: str | None) -> Completeness:
+def _look(con: duckdb.DuckDBPyConnection, when: Window, cluster: str | None) -> Completeness:
     con.execute(
-        "create temp view seen as select * from audit where true"
-        + (f" and stage_time >= '{low.isoformat()}'::timestamptz" if low else "")
-        + (f" and stage_time <= '{high.isoformat()}'::timestamptz" if high else "")
-        + (" and cluster = '" + cluster.replace("'", "''") + "'" if cluster else "")
+        f"create temp view seen as select * from audit where {when.literal()}"
+        + (f" and cluster = {quoted(cluster)}" if cluster else "")
     )
     row = engine.query(con, "select min(stage_time) as a, max(stage_time) as b, count(*) as n from seen", {}).to_dicts()[0]
     out = Completeness(row["a"], row["b"], row["n"])

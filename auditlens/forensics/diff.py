@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from auditlens import engine
+from auditlens.answers.address import address
+from auditlens.answers.window import moment, window
 from auditlens.errors import UsageError
 from auditlens.forensics import authors, replay
 from auditlens.forensics.authors import META, Author
 from auditlens.forensics.changes import Change, changes, flatten
-from auditlens.forensics.history import lives_of
+from auditlens.forensics.history import lives_of, several
 from auditlens.forensics.replay import Life, Revision
-from auditlens.forensics.state import moment
-from auditlens.forensics.target import target
 from auditlens.lake import Lake
 
 
@@ -63,14 +63,12 @@ def diff(
     Raises UsageError if the name fits more than one object, the times are backwards, or the request did not touch it.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    low, high = moment(lake, since), moment(lake, until)
-    if low and high and low > high:
-        raise UsageError(f"from {low:%Y-%m-%dT%H:%M:%SZ} to {high:%Y-%m-%dT%H:%M:%SZ} is backwards: exchange the two times")
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, namespace=namespace, cluster=cluster)))
+    when = window(lake, since, until)
+    low, high = when.since, when.until
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, address(con, object, namespace=namespace, cluster=cluster)))
     keys = {life.key for life in lives}
     if len(keys) > 1:
-        words = sorted(f"{key} in cluster {key.cluster}" for key in keys)
-        raise UsageError(f"{object} fits {len(keys)} objects, such as {', '.join(words[:3])}; name one")
+        raise UsageError(f"{object} fits {len(keys)} objects: {several(lives)}; name one")
     if audit_id is not None:
         return _of_request(lives, audit_id, noise)
     out = Diff(None, None)
@@ -148,7 +146,7 @@ def blame(
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     when = moment(lake, at)
     wanted = {"namespace": namespace, "cluster": cluster}
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, target(con, object, **wanted), until=when))
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, address(con, object, **wanted), until=when))
     return [row for life in {life.key: life for life in lives}.values() for row in _blame(life, noise)]
 
 

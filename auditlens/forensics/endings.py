@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from auditlens.answers.address import Address
 from auditlens.forensics.events import Event, collection, load
 from auditlens.forensics.replay import Life, doubt
-from auditlens.forensics.target import Target
 from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -106,7 +106,7 @@ def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None
 def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """Pod GC deletes pods of nodes that are gone or out of service, and finished pods above a number (pkg/controller/podgc)."""
     name = _node_name(life, event)
-    node = tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
+    node = tracer.life(Address("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
     if node is not None and node.deleted is not None and node.deleted.received <= event.time:
         return Cause(node, node.deleted, f"{node.key} deleted", "pod-gc: pods of a node that is gone are deleted", CERTAIN)
     taint = _tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else None
@@ -123,7 +123,7 @@ def by_taint(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     name = _node_name(life, event)
     if not name:
         return "the log does not show which node the pod was on; it takes pods/binding at Request or pods at RequestResponse"
-    node = tracer.life(Target("", ("nodes",), name, None, life.key.cluster), event.time)
+    node = tracer.life(Address("", ("nodes",), name, None, life.key.cluster), event.time)
     if node is None:
         return f"node {name} is not in the log"
     found = _tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
@@ -185,7 +185,7 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
     for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
         if e.key == life.key:
             continue
-        pod = tracer.life(Target("", ("pods",), e.key.name, e.key.namespace, e.key.cluster), event.time)
+        pod = tracer.life(Address("", ("pods",), e.key.name, e.key.namespace, e.key.cluster), event.time)
         made = next((m for m in pod.events if m.verb == "create" and m.subresource is None), None) if pod else None
         if pod is not None and made is not None:
             return Cause(pod, made, f"{pod.key} created", "preemption: a pod of higher priority took its place", LIKELY)
@@ -228,7 +228,7 @@ def _unseen(tracer: Tracer, life: Life) -> Cause | None:
     key, last = life.key, max(life.events, key=lambda e: e.order)
     if "." in key.group:
         crd = tracer.life(
-            Target("apiextensions.k8s.io", ("customresourcedefinitions",), f"{key.resource}.{key.group}", None, key.cluster),
+            Address("apiextensions.k8s.io", ("customresourcedefinitions",), f"{key.resource}.{key.group}", None, key.cluster),
             _later(last),
         )
         if crd is not None and crd.deleted is not None and crd.deleted.order > last.order:

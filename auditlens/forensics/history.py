@@ -6,20 +6,22 @@ import datetime as dt
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from auditlens import engine, question
+from auditlens.answers.address import Address
 from auditlens.forensics import authors, replay
 from auditlens.forensics.authors import Step
 from auditlens.forensics.changes import Change, flatten, words
 from auditlens.forensics.events import Event, load, lost
 from auditlens.forensics.replay import Life, Revision
-from auditlens.forensics.target import Target, target
-from auditlens.lake import Lake
+from auditlens.output import time_text
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
+
+_LISTED = 10  # objects named where one was meant
 
 
-def lives_of(con: duckdb.DuckDBPyConnection, wanted: Target, *, until: dt.datetime | None = None) -> list[Life]:
+def lives_of(con: duckdb.DuckDBPyConnection, wanted: Address, *, until: dt.datetime | None = None) -> list[Life]:
     """The lives of the objects asked for, with all their requests up to a time, reads of whole bodies included."""
     where, params = wanted.where()
     events = load(
@@ -34,43 +36,33 @@ def lives_of(con: duckdb.DuckDBPyConnection, wanted: Target, *, until: dt.dateti
     return [life for _, own in groupby(ordered, key=lambda e: e.key) for life in replay.lives(own)]
 
 
-def history(lake: Lake | str, object: str, *, namespace: str | None = None, **params: Any) -> question.Answer:
-    """The question `history`, with what replaying the bodies adds: `life`, `changed`, `no_op`, `ends`.
+def several(lives: list[Life]) -> str:
+    """Objects that fit where one was meant, each with the time the log last tells of it; those of latest first."""
+    last = {life.key: max(e.time for x in lives if x.key == life.key for e in x.events) for life in lives}
+    order = sorted(last, key=lambda k: (last[k], str(k)), reverse=True)
+    cluster = len({k.cluster for k in order}) > 1
+    words = [f"{k}{f' in cluster {k.cluster}' if cluster else ''} ({time_text(last[k])})" for k in order]
+    return ", ".join(words[:_LISTED]) + (f" and {len(words) - _LISTED} more" if len(words) > _LISTED else "")
+
+
+def tell(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame, of: Address) -> pl.DataFrame:
+    """The rows of `history` with what replaying the bodies adds: `life`, `changed`, `no_op`, `ends`.
 
     `life` counts the lives of a name from 1, `changed` says what a write changed, `no_op` marks writes after which the resource
-    version is as before, null where the log does not hold enough to tell.
+    version is as before, null where the log does not hold enough to tell, or where no kind and no name was asked for.
     """
     import polars as pl
 
-    lake = lake if isinstance(lake, Lake) else Lake(lake)
-
-    def read(con: duckdb.DuckDBPyConnection) -> tuple[Target, str | None, list[Life]]:
-        wanted = target(con, object, namespace=namespace, cluster=params.get("cluster"))
-        return wanted, _one(con, wanted) or next(iter(wanted.resources), None), lives_of(con, wanted)
-
-    wanted, resource, lives = engine.with_snapshot(lake, read)
-    answer = question.answer(
-        lake, "history", resource=resource, api_group=wanted.group, name=wanted.name, namespace=namespace, **params
-    )
-    told = _told(lives)
-    keys = list(zip(*(answer.frame[c].to_list() for c in ("audit_id", "source", "line", "namespace", "name")), strict=True))
+    told = _told(lives_of(con, of)) if of.resources or of.name else {}
+    keys = zip(*(frame[c].to_list() for c in ("audit_id", "source", "line", "namespace", "name")), strict=True)
     rows = [told.get(_address(k), {}) for k in keys]
-    for column, kind in (("life", pl.Int64), ("changed", pl.String), ("no_op", pl.Boolean), ("ends", pl.Boolean)):
-        answer.frame = answer.frame.with_columns(pl.Series(column, [r.get(column) for r in rows], kind))
-    return answer
+    made = {"life": pl.Int64, "changed": pl.String, "no_op": pl.Boolean, "ends": pl.Boolean}
+    return frame.with_columns(pl.Series(column, [r.get(column) for r in rows], kind) for column, kind in made.items())
 
 
 def _address(key: tuple[Any, ...]) -> tuple[Any, ...]:
     audit_id, source, line, namespace, name = key
     return (audit_id, source, line, None if namespace == name else namespace, name)
-
-
-def _one(con: duckdb.DuckDBPyConnection, wanted: Target) -> str | None:
-    """Of several guesses at a custom kind's plural, the one the log has."""
-    for resource in wanted.resources:
-        if con.execute("select 1 from audit_objects where resource = ? limit 1", [resource]).fetchall():
-            return resource
-    return None
 
 
 def _told(lives: list[Life]) -> dict[tuple[Any, ...], dict[str, Any]]:

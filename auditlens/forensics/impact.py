@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
+from auditlens.answers.address import Address
 from auditlens.errors import UsageError
 from auditlens.forensics import rules
 from auditlens.forensics.events import WRITES, Event, load
 from auditlens.forensics.replay import Life
-from auditlens.forensics.target import Target
 from auditlens.forensics.tracer import CERTAIN, Cause, Tracer, controller
 from auditlens.forensics.why import Link
 from auditlens.lake import Lake
@@ -121,7 +121,7 @@ def _address(event: Event) -> tuple[Any, ...]:
 
 
 def _life(tracer: Tracer, event: Event) -> Life | None:
-    wanted = Target(event.key.group, (event.key.resource,), event.key.name, event.key.namespace, event.key.cluster)
+    wanted = Address(event.key.group, (event.key.resource,), event.key.name, event.key.namespace, event.key.cluster)
     return tracer.life(wanted, event.time, event.uid)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from auditlens import kinds
+from auditlens.answers.address import Address
 from auditlens.forensics import endings, rules
 from auditlens.forensics.events import Key, collection
 from auditlens.forensics.replay import Life
@@ -23,7 +24,7 @@ NOT_DONE = ("refused", "dry-run")
 _LEVELS = 6  # from a pod to its namespace by way of owners
 
 
-def fill(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame, params: Mapping[str, Any]) -> pl.DataFrame:
+def fill(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame, of: Address) -> pl.DataFrame:
     """The rows of `who-deleted` with who began what led to them, by which rule, how sure, or why that cannot be told."""
     import polars as pl
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from auditlens.answers.address import Address
 from auditlens.forensics import endings
 from auditlens.forensics.events import Event
 from auditlens.forensics.replay import Life
-from auditlens.forensics.target import Target
 from auditlens.forensics.tracer import (
     CERTAIN,
     GUESS,
@@ -76,7 +76,7 @@ def _owner_life(tracer: Tracer, life: Life, event: Event) -> tuple[Life, str] | 
     stem = life.key.name.rpartition("-")[0]
     for resource, group in {"pods": (("replicasets", "apps"), ("jobs", "batch"), ("statefulsets", "apps"), ("daemonsets", "apps")),
                             "replicasets": (("deployments", "apps"),), "jobs": (("cronjobs", "batch"),)}.get(life.key.resource, ()):  # fmt: skip
-        found = tracer.life(Target(group, (resource,), stem, life.key.namespace, life.key.cluster), event.time) if stem else None
+        found = tracer.life(Address(group, (resource,), stem, life.key.namespace, life.key.cluster), event.time) if stem else None
         if found is not None:
             return found, GUESS
     return f"no body in the log shows who owns {life.key}; it takes create of {life.key.resource} at RequestResponse"
@@ -153,7 +153,7 @@ def _siblings(tracer: Tracer, owner: Life, since: Event, event: Event) -> tuple[
 
 def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object."""
-    wanted = Target("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
+    wanted = Address("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
     for hpa in tracer.lives(wanted):
         if hpa.first.received > event.time or (hpa.ended is not None and hpa.ended.time < event.received):
             continue
@@ -218,7 +218,7 @@ def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """clusterrole-aggregation-controller copies rules from ClusterRoles that match aggregationRule."""
     best: Cause | None = None
-    for role in tracer.lives(Target("rbac.authorization.k8s.io", ("clusterroles",), None, None, life.key.cluster)):
+    for role in tracer.lives(Address("rbac.authorization.k8s.io", ("clusterroles",), None, None, life.key.cluster)):
         labels = (body_at(role, event.time).get("metadata") or {}).get("labels") or {}
         if role.key == life.key or not any(k.startswith("rbac.authorization.k8s.io/aggregate-to") for k in labels):
             continue
@@ -235,12 +235,12 @@ def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     body, deletes = body_at(life, event.time), event.verb == "delete"
     parent = (body.get("spec") or {}).get("parentRef") or {}
     if parent.get("resource"):
-        wanted = Target(parent.get("group", ""), (parent["resource"],), parent.get("name"), parent.get("namespace") or None,
+        wanted = Address(parent.get("group", ""), (parent["resource"],), parent.get("name"), parent.get("namespace") or None,
                         life.key.cluster)  # fmt: skip
         return _beside(tracer.lives(wanted), event, deletes, "allocation: an IP address follows its Service")
     if life.key.resource == "apiservices":
         group = life.key.name.partition(".")[2]
-        found = [x for x in tracer.lives(Target("apiextensions.k8s.io", ("customresourcedefinitions",), None, None, life.key.cluster))
+        found = [x for x in tracer.lives(Address("apiextensions.k8s.io", ("customresourcedefinitions",), None, None, life.key.cluster))
                  if x.key.name.endswith("." + group)]  # fmt: skip
         return _beside(found, event, deletes, "registration: an APIService follows its CRD")
     return _owner(tracer, life, event)

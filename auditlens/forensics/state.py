@@ -7,18 +7,18 @@ What ended unseen is found by what proves it: a full list without the object, a 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine, kinds
+from auditlens.answers.address import Address, address
+from auditlens.answers.window import moment
 from auditlens.forensics import replay, revisions
 from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
-from auditlens.forensics.target import Target, target
 from auditlens.forensics.windows import ADDRESS, Flying, Listed, absent, in_flight, lists
 from auditlens.lake import Lake
-from auditlens.times import parse_time
+from auditlens.quoting import listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,7 +92,7 @@ def state(
     Args:
         lake: the lake, or its directory.
         object: KIND, KIND/NAME with globs, or None for everything but Events.
-        at: the moment; text as in parse_time.
+        at: the moment; text as in answers.window.
         namespace: only this namespace; globs.
         cluster: only this cluster.
 
@@ -103,21 +103,12 @@ def state(
     when = moment(lake, at)
     return engine.with_snapshot(
         lake,
-        lambda con: state_of(con, target(con, object, namespace=namespace, cluster=cluster), when),
+        lambda con: state_of(con, address(con, object, namespace=namespace, cluster=cluster), when),
         until=when + dt.timedelta(minutes=5) if when else None,
     )
 
 
-def moment(lake: Lake, at: dt.datetime | str | None) -> dt.datetime | None:
-    """The time a text means; None for none."""
-    if isinstance(at, str):
-        from auditlens.question import last_time
-
-        return parse_time(at, now=dt.datetime.now(dt.UTC), end=last_time(lake) if "end" in at else None)
-    return at
-
-
-def state_of(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> State:
+def state_of(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None) -> State:
     """`state` on a connection."""
     answer = State(when)
     flying = in_flight(con, when)
@@ -192,7 +183,7 @@ def _uid(body: dict[str, Any] | None) -> str | None:
     return (body.get("metadata") or {}).get("uid") if isinstance(body, dict) else None
 
 
-def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None, flying: Flying) -> list[Event]:
+def candidates(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None, flying: Flying) -> list[Event]:
     """For each object the response that last held it whole, and all that may have changed it since; ordered by key."""
     where, params = wanted.where()
     missing = lost(con, where, params, when)
@@ -203,18 +194,18 @@ def candidates(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime
 
 def _candidates(where: str) -> str:
     """The rows of `audit_objects` that tell the state of the objects that fulfil a condition on `t`."""
-    writes = _list(WRITES)
+    writes = listed(WRITES)
     return f"""
         with t as (
             select * replace (case when resource = 'namespaces' then null else namespace end as namespace),
                 try_cast(resource_version as bigint) as rv,
-                code < 300 and response_kind is not null and response_kind not in ({_list(NOT_OBJECTS)})
-                    and (subresource is null or subresource in ({_list(WHOLE)})) and verb <> 'deletecollection' as whole
+                code < 300 and response_kind is not null and response_kind not in ({listed(NOT_OBJECTS)})
+                    and (subresource is null or subresource in ({listed(WHOLE)})) and verb <> 'deletecollection' as whole
             from audit_objects as t
             where via in ('ref', 'body', 'item') and name is not null and not coalesce(dry_run, false) and verb <> 'watch'
                 and not (via <> 'item' and verb = 'list')
                 and (coalesce(code, 0) < 300 or code in (404, 499, 500, 504) or code = 409 and verb = 'create') and ({_BY_THEN}) and {where}
-                and not (api_group in ({_list(VIRTUAL_GROUPS)}) or resource in ({_list(VIRTUAL)}))
+                and not (api_group in ({listed(VIRTUAL_GROUPS)}) or resource in ({listed(VIRTUAL)}))
                 and coalesce(subresource, '') not in ('exec', 'attach', 'portforward', 'proxy', 'log', 'token')
         ),
         last as (
@@ -255,10 +246,6 @@ def _candidates(where: str) -> str:
     """
 
 
-def _list(words: Iterable[str]) -> str:
-    return ", ".join(f"'{w}'" for w in words)
-
-
 @dataclass(slots=True)
 class _Ends:
     namespaces: dict[tuple[str, str], dt.datetime]  # (cluster, name) -> when it was gone
@@ -273,7 +260,7 @@ def _ends(con: duckdb.DuckDBPyConnection, keys: set[Key], cluster: str | None, w
     for resource, names in (("namespaces", namespaces), ("customresourcedefinitions", crds)):
         if not names:
             continue
-        events = candidates(con, Target(resources=(resource,), names=tuple(sorted(names)), cluster=cluster), when, flying)
+        events = candidates(con, Address(resources=(resource,), names=tuple(sorted(names)), cluster=cluster), when, flying)
         for key, own in groupby(events, key=lambda e: e.key):
             life = replay.lives(own)[-1:]
             if life and life[0].ended is not None:

@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from auditlens import kinds
+from auditlens.answers.address import Address, address
 from auditlens.forensics import authors, replay
 from auditlens.forensics.changes import Change, words
 from auditlens.forensics.events import WRITES, Event, Key, load
 from auditlens.forensics.replay import Life
-from auditlens.forensics.target import Target, target
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,18 +85,18 @@ class Tracer:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con
-        self._known: dict[Target, list[Life]] = {}
-        self._status: dict[Target, list[Life]] = {}
+        self._known: dict[Address, list[Life]] = {}
+        self._status: dict[Address, list[Life]] = {}
         self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
         self._siblings: dict[str, list[Event]] = {}
 
-    def lives(self, wanted: Target) -> list[Life]:
+    def lives(self, wanted: Address) -> list[Life]:
         """The lives of what a target means; from reads where no write holds a body."""
         if wanted not in self._known:
             self._known[wanted] = self._load(*wanted.where())
         return self._known[wanted]
 
-    def with_status(self, wanted: Target) -> list[Life]:
+    def with_status(self, wanted: Address) -> list[Life]:
         """`lives` with the writes of status, which drive nothing but are asked for."""
         if wanted not in self._status:
             self._status[wanted] = self._load(*wanted.where(), status=True)
@@ -173,17 +173,17 @@ class Tracer:
         return keys & {Key(c, g, r, n or None, name) for c, g, r, n, name in rows}
 
     @staticmethod
-    def exactly(key: Key) -> Target:
+    def exactly(key: Key) -> Address:
         """The target that is one object."""
-        return Target(key.group, (key.resource,), key.name, key.namespace, key.cluster)
+        return Address(key.group, (key.resource,), key.name, key.namespace, key.cluster)
 
     def preload(self, kinds: set[tuple[str, str]], namespace: str | None, cluster: str) -> None:
         """Load all objects of some kinds at once, which is cheaper than one by one."""
         for group, resource in sorted(kinds):
             scoped = namespace is not None and resource not in ("namespaces", "nodes")
-            names: dict[Target, list[Life]] = {}
-            for life in self.lives(Target(group, (resource,), None, namespace if scoped else None, cluster)):
-                one = Target(group, (resource,), life.key.name, life.key.namespace, cluster)
+            names: dict[Address, list[Life]] = {}
+            for life in self.lives(Address(group, (resource,), None, namespace if scoped else None, cluster)):
+                one = Address(group, (resource,), life.key.name, life.key.namespace, cluster)
                 names.setdefault(one, []).append(life)
             for one, lives in names.items():
                 self._known.setdefault(one, lives)
@@ -205,7 +205,7 @@ class Tracer:
             )
         return self._siblings[owner.uid]
 
-    def life(self, wanted: Target, when: dt.datetime, uid: str | None = None, *, ended: bool = False) -> Life | None:
+    def life(self, wanted: Address, when: dt.datetime, uid: str | None = None, *, ended: bool = False) -> Life | None:
         """The life of a name that a moment falls into, or that of a uid; without a namespace only what is in none.
 
         With `ended`, of lives whose uid is not known, rather one whose end was asked for by then.
@@ -225,7 +225,7 @@ class Tracer:
         return (over or begun)[-1] if begun else None
 
     def namespace(self, name: str | None, cluster: str, when: dt.datetime) -> Life | None:
-        return self.life(Target("", ("namespaces",), name, None, cluster), when) if name else None
+        return self.life(Address("", ("namespaces",), name, None, cluster), when) if name else None
 
     def of(
         self, life: Life, kind: str, group: str, name: str, *, uid: str | None, when: dt.datetime, ended: bool = False
@@ -235,11 +235,11 @@ class Tracer:
         if resource:
             wanted = self.exactly(Key(life.key.cluster, group, resource, namespace_of(group, resource, life.key.namespace), name))
         else:
-            guess = target(self.con, f"{kind}.{group}/{name}" if group else f"{kind}/{name}", cluster=life.key.cluster)
-            wanted = Target(guess.group, guess.resources, name, life.key.namespace, life.key.cluster)
+            guess = address(self.con, f"{kind}.{group}/{name}" if group else f"{kind}/{name}", cluster=life.key.cluster)
+            wanted = Address(guess.group, guess.resources, name, life.key.namespace, life.key.cluster)
         found = self.life(wanted, when, uid, ended=ended)
         if found is None and life.key.namespace:  # a cluster-wide owner
-            found = self.life(Target(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid, ended=ended)
+            found = self.life(Address(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid, ended=ended)
         return found
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
+from auditlens.answers.address import Address, address
+from auditlens.answers.window import moment
 from auditlens.errors import UsageError
 from auditlens.forensics import authors, endings, rules
 from auditlens.forensics.changes import words
 from auditlens.forensics.events import Event
+from auditlens.forensics.history import several
 from auditlens.forensics.replay import Life
-from auditlens.forensics.state import moment
-from auditlens.forensics.target import Target, target
 from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Tracer, controller, under
 from auditlens.lake import Lake
 
@@ -90,7 +91,7 @@ def why(
     when = moment(lake, at)
 
     def run(con: duckdb.DuckDBPyConnection) -> Chain:
-        wanted = target(con, object, namespace=namespace, cluster=cluster)
+        wanted = address(con, object, namespace=namespace, cluster=cluster)
         if wanted.name is None:
             raise UsageError(f"{object!r} names no object; write it like pod/web-1")
         return explain(Tracer(con), wanted, event, when)
@@ -98,7 +99,7 @@ def why(
     return engine.with_snapshot(lake, run)
 
 
-def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime | None) -> Chain:
+def explain(tracer: Tracer, wanted: Address, what: str | None, when: dt.datetime | None) -> Chain:
     """`why` with a tracer."""
     found = tracer.with_status(wanted) if re.match(r"status([.\[]|$)", what or "") else tracer.lives(wanted)
     lives = [x for x in found if when is None or x.first.time <= when]
@@ -111,8 +112,8 @@ def explain(tracer: Tracer, wanted: Target, what: str | None, when: dt.datetime 
     if len(keys) > 1:
         start = _only(tracer, lives, what, when)
         if start is None:
-            words = sorted(f"{key} in cluster {key.cluster}" for key in keys)
-            raise UsageError(f"{len(keys)} objects fit, such as {', '.join(words[:3])}; name one, its namespace or its cluster")
+            raise UsageError(f"{len(keys)} objects fit: {several(lives)}; name one, its namespace or its cluster")
+        chain.limits.append(f"{len(keys)} objects fit, and this happened to one of them: {several(lives)}")
     else:
         for life in reversed(lives):
             start = effect(tracer, life, what, when)
@@ -131,7 +132,7 @@ def _only(tracer: Tracer, lives: list[Life], what: str | None, when: dt.datetime
     return found[0] if len({c.life.key for c in found}) == 1 else None
 
 
-def _nothing(tracer: Tracer, wanted: Target) -> str:
+def _nothing(tracer: Tracer, wanted: Address) -> str:
     count = tracer.con.execute("select count(*) from audit").fetchall()[0][0]
     return f"no request about it succeeded in the log ({count:,} events); it takes writes of {'/'.join(wanted.resources)} at Metadata"
 

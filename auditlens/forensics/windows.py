@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from auditlens.answers.address import Address
 from auditlens.forensics.events import Event, Key
-from auditlens.forensics.target import Target
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,13 +27,13 @@ class Listed:
     names: set[tuple[str | None, str]] = field(default_factory=set)
 
 
-def lists(con: duckdb.DuckDBPyConnection, wanted: Target, when: dt.datetime | None) -> list[Listed]:
+def lists(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None) -> list[Listed]:
     """The last complete list of each resource and scope: no selector but one that names an object, no limit, no page.
 
     A list tells of its own resource version only, whatever cache it came from; `absent` compares that one. What an answer holds is
     known where its items are in the log: not of a Table without objects, nor where a platform put words in place of the body.
     """
-    where, params = Target(wanted.group, wanted.resources, cluster=wanted.cluster).where("a")
+    where, params = Address(wanted.group, wanted.resources, cluster=wanted.cluster).where("a")
     lists = f"""
         select a.cluster, coalesce(a.api_group, '') as api_group, a.resource, a.namespace, a.name,
             try_cast(a.object_resource_version as bigint) as rv, a.audit_id, a.import_id, a.source, a.line, coalesce(a.item, 0) as item

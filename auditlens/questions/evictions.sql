@@ -2,6 +2,7 @@
 title = "Evictions: by whom, blocked or done, and when the pod was gone"
 group = "objects"
 show = ["time", "username", "impersonator", "identity", "namespace", "name", "outcome", "gone", "client", "evidence"]
+of = ["pods"]
 needs = "ResponseComplete for create of pods/eviction at Request, where a dry run is asked for; for delete of pods at Metadata"
 
 [[logged]]

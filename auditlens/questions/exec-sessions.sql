@@ -2,6 +2,7 @@
 title = "Who got into a pod: exec, attach, port-forward, cp, debug; with which command, for how long"
 group = "access"
 show = ["time", "username", "impersonator", "identity", "how", "namespace", "name", "container", "command", "seconds", "code", "evidence"]
+of = ["pods"]
 needs = "ResponseStarted and ResponseComplete at Metadata for pods/exec, attach, portforward; Request for ephemeralcontainers shows the image"
 
 [[logged]]

@@ -1,7 +1,8 @@
 /*
 title = "Every request that touched an object, from first sight to deletion"
 group = "objects"
-show = ["time", "username", "impersonator", "identity", "verb", "subresource", "object", "outcome", "client", "evidence"]
+show = ["time", "life", "username", "impersonator", "identity", "verb", "subresource", "object", "changed", "no_op", "outcome", "client", "evidence"]
+finish = "auditlens.forensics.history:tell"
 needs = "ResponseComplete at Metadata for the object's resource; names that the server made up need RequestResponse for create"
 
 [[logged]]

@@ -2,6 +2,7 @@
 title = "Who read, listed or watched Secrets; first reads of a user marked"
 group = "access"
 show = ["time", "username", "impersonator", "identity", "verb", "namespace", "name", "outcome", "first_time", "client", "source_ip", "evidence"]
+of = ["secrets"]
 needs = "ResponseComplete at Metadata for get, list and watch of secrets"
 
 [[logged]]

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from auditlens import engine, kinds
+from auditlens import engine
+from auditlens.answers.address import Address
+from auditlens.answers.questions import Question
 from auditlens.output import plain, time_text
-from auditlens.question import Question
 
 
 def command(question: Question, params: Mapping[str, Any], lake: str) -> str:
@@ -37,16 +38,12 @@ def _word(text: str) -> str:
     return "$'" + plain(text.replace("\\", "\\\\")).replace("'", "\\'") + "'"
 
 
-def sql(question: Question, params: Mapping[str, Any]) -> str:
-    """The question's SELECT with its parameters filled in, for `auditlens sql`."""
+def sql(question: Question, params: Mapping[str, Any], of: Address) -> str:
+    """The question's SELECT with its parameters filled in, for `auditlens sql`; `of` are the objects as the answer read them."""
     body = question.sql.partition("*/")[2].strip()
     values = {p.name: params.get(p.name) for p in question.params}
     if values.get("resource"):
-        word = str(values["resource"])
-        address = kinds.parse_object(f"{word}/x")
-        values["resource"] = address.resources[0]
-        if "." in word and "api_group" in values:
-            values["api_group"] = values["api_group"] or address.api_group
+        values |= {k: v for k, v in (("resource", of.resource), ("api_group", of.group)) if k in values}
     types = {p.name: p.type for p in question.params}
     return re.sub(r"\$([a-z_]+)", lambda m: _value(values[m[1]], types[m[1]], m[1]) if m[1] in values else m[0], body)
 

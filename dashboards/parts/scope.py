@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from auditlens import AuditlensError
-from auditlens.question import last_time
-from auditlens.times import parse_time
+from auditlens.answers.window import moment
 from parts import store
 
 PRESETS = {
@@ -176,11 +175,10 @@ def _parse(text: str, zone: str) -> dt.datetime | None:
     if not text.strip():
         return None
     try:
-        moment = dt.datetime.fromisoformat(text.strip())
+        when = dt.datetime.fromisoformat(text.strip())
     except ValueError:
-        end = last_time(store.lake()) if "end" in text.lower() else None
-        return parse_time(text, now=dt.datetime.now(dt.UTC), end=end)
-    return (moment.replace(tzinfo=ZoneInfo(zone)) if moment.tzinfo is None else moment).astimezone(dt.UTC)
+        return moment(store.lake(), text)
+    return (when.replace(tzinfo=ZoneInfo(zone)) if when.tzinfo is None else when).astimezone(dt.UTC)
 
 
 def _cluster() -> str | None:

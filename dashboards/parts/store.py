@@ -23,7 +23,8 @@ import duckdb
 import polars as pl
 import streamlit as st
 
-from auditlens import AuditlensError, Lake, engine, locked, question
+import auditlens
+from auditlens import Answer, AuditlensError, Lake, engine, locked
 from auditlens.errors import QueryError
 
 SQL = Path(__file__).parent.parent / "sql"
@@ -180,10 +181,10 @@ def _selecting(
     return ("select", path, of, sql, _frozen(wanted)), work, lambda: [c.interrupt() for c in holder]
 
 
-def ask(name: str, /, **params: Any) -> question.Answer:
+def ask(name: str, /, **params: Any) -> Answer:
     """The answer to a question, as `auditlens ask` gives it."""
     key = ("ask", path(), version(), name, _frozen(params))
-    return _run(key, lambda: question.answer(lake(), name, timeout=TIMEOUT, **params), serial=True)
+    return _run(key, lambda: auditlens.ask(lake(), name, timeout=TIMEOUT, **params), serial=True)
 
 
 def sql(statement: str) -> pl.DataFrame:

@@ -9,7 +9,8 @@ import polars as pl
 import streamlit as st
 from parts import charts, evidence, palette, recipe, scope, show, store
 
-from auditlens.question import Answer, Param, Question, questions
+from auditlens.answers.answer import Answer
+from auditlens.answers.questions import Param, Question, questions
 from auditlens.tables import PUBLIC, TABLES
 
 MODES = ("Questions", "SQL")
@@ -103,7 +104,7 @@ def results(answer: Answer, question: Question, values: dict[str, Any], now: sco
         st.code(recipe.command(question, values, store.path()), language="bash", wrap_lines=True)
     with right:
         st.caption("The same in SQL, for `auditlens sql` or the SQL box")
-        st.code(recipe.sql(question, values), language="sql", height=160, wrap_lines=True)
+        st.code(recipe.sql(question, values, answer.of), language="sql", height=160, wrap_lines=True)
 
 
 def _group(question: Question, row: dict[str, Any], values: dict[str, Any]) -> None:

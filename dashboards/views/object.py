@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import suppress
 from typing import Any
 
 import altair as alt
@@ -12,7 +13,10 @@ import streamlit as st
 from parts import charts, evidence, forensic, lineage, palette, scope, show, store
 from parts.show import literal
 
-from auditlens import kinds
+from auditlens import engine, kinds
+from auditlens.answers.address import Address, address
+from auditlens.errors import UsageError
+from auditlens.lake import Lake
 from auditlens.output import plain, yaml_text
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
@@ -53,9 +57,17 @@ def search(now: scope.Scope) -> tuple[str, str, str, str] | None:
     resource, _, group = kind.partition(".")
     hit = next((r for r in seen.iter_rows(named=True) if (r["resource"], r["name"], r["namespace"] or "") == (resource, name, namespace)
                 and (not group or r["api_group"] == group)), None)  # fmt: skip
-    if hit is None and (address := kinds.find(kind)):  # as kubectl takes it: deploy/web
-        resource, group = address[0].resource, group or address[0].group
+    if hit is None:  # as kubectl takes it: deploy/web, or a custom kind by a short name
+        with suppress(UsageError):
+            of = store.call("address", _meant, wanted)
+            resource, group = of.resource or resource, of.group or group
+        hit = next((r for r in seen.iter_rows(named=True) if (r["resource"], r["name"], r["namespace"] or "") == (resource, name, namespace)
+                    and (not group or r["api_group"] == group)), None)  # fmt: skip
     return (hit["api_group"] or "" if hit else group), resource, namespace, name
+
+
+def _meant(lake: Lake, words: str) -> Address:
+    return engine.with_snapshot(lake, lambda con: address(con, words))
 
 
 def matching(seen: pl.DataFrame, words: str) -> pl.DataFrame:

@@ -14,8 +14,8 @@ from parts import charts, forensic, palette, scope, show, store
 from parts.show import literal
 
 from auditlens import AuditlensError, policy, share
+from auditlens.answers.questions import questions
 from auditlens.policy import PolicyError
-from auditlens.question import questions
 
 TABS = ("Lint", "One request", "Simulate", "Coverage", "Recommend")
 _ICONS = {"error": ":material/error:", "warning": ":material/warning:", "info": ":material/info:"}

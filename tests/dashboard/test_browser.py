@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
 import pytest
-from conftest import day, write
+from conftest import ask, day, write
 
-from auditlens import Lake, ask, policy, sql
+from auditlens import Lake, policy, sql
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import day, event, write
+from conftest import ask, day, event, write
 from streamlit.testing.v1 import AppTest
 
-from auditlens import ask, sql
+from auditlens import sql
 from auditlens.importing.run import import_files
 
 from .helpers import APP, HOSTILE, frame, metrics, texts
@@ -90,7 +90,7 @@ def test_the_recipes_give_the_same_answer(page: Page, small_lake: Path) -> None:
 
 
 def test_every_question_has_a_form_and_an_answer(page: Page, small_lake: Path) -> None:
-    from auditlens.question import questions
+    from auditlens.answers.questions import questions
 
     for name, question in questions().items():
         app = page(small_lake, f"ask?question={name}")

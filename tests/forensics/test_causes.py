@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from auditlens import engine, question
+import auditlens
+from auditlens import engine
 from auditlens.errors import UsageError
 from auditlens.forensics.events import Key
 from auditlens.forensics.tracer import Tracer
@@ -24,7 +25,7 @@ BIG = ("full", "everything", "bulk")
 
 def disagreements(lake: Lake) -> tuple[int, list[str]]:
     """How many objects were deleted, and those of which the two say different things."""
-    rows = question.ask(lake, "who-deleted", limit=10**7).to_dicts()
+    rows = auditlens.ask(lake, "who-deleted", limit=10**7).frame.to_dicts()
     last: dict[Key, dict[str, Any]] = {}
     for row in rows:
         if row["name"] is not None:
@@ -79,7 +80,7 @@ def test_the_first_of_several_requests_for_an_end_is_the_root(make_lake: Callabl
     log("ann", "create", "pods/a", pod, uid="uid-anew")
     second = log("zoe", "delete", "pods/a", {**pod, "metadata": going}, uid="uid-anew")
     lake = make_lake(log.lines)
-    rows = question.ask(lake, "who-deleted", object="pod/a").to_dicts()
+    rows = auditlens.ask(lake, "who-deleted", object="pod/a").frame.to_dicts()
     assert [(r["username"], r["root_username"], r["root_audit_id"]) for r in rows] == [
         ("alice", "alice", first), ("bob", "alice", first), ("system:node:n1", "alice", first), ("zoe", "zoe", second),
     ]  # fmt: skip
@@ -94,7 +95,7 @@ def test_an_eviction_tells_no_uid_and_is_the_root_all_the_same(make_lake: Callab
     id = log("alice", "create", "pods/a/eviction", answer=answer, requestObject={"kind": "Eviction", "metadata": {"name": "a"}})
     gone = {"deletionTimestamp": "2026-11-23T10:00:31Z", "deletionGracePeriodSeconds": 30}
     log("system:node:n1", "delete", "pods/a", {**pod, "metadata": gone}, request={"gracePeriodSeconds": 0})
-    rows = question.ask(make_lake(log.lines), "who-deleted", object="pod/a").to_dicts()
+    rows = auditlens.ask(make_lake(log.lines), "who-deleted", object="pod/a").frame.to_dicts()
     assert [(r["how"], r["root_username"], r["root_audit_id"]) for r in rows] == [
         ("eviction", "alice", id),
         ("kubelet", "alice", id),
@@ -107,7 +108,7 @@ def test_a_kubelets_word_leads_to_who_asked_at_every_level(make_lake: Callable[.
     log("ann", "create", "pods/a", level="Metadata")
     id = log("alice", "delete", "pods/a", level=level)
     log("system:node:n1", "delete", "pods/a", level=level)
-    rows = question.ask(make_lake(log.lines), "who-deleted", object="pod/a").to_dicts()
+    rows = auditlens.ask(make_lake(log.lines), "who-deleted", object="pod/a").frame.to_dicts()
     assert [(r["how"], r["root_username"], r["root_audit_id"]) for r in rows] == [
         ("direct", "alice", id),
         ("kubelet", "alice", id),
@@ -122,5 +123,5 @@ def test_what_led_to_a_deletion_may_be_older_than_the_window(make_lake: Callable
     id = log.gone("bob", "configmaps/one")
     log.first += 50
     log.gone("*generic-garbage-collector", "configmaps/child")
-    (row,) = question.ask(make_lake(log.lines), "who-deleted", since="2026-11-23T10:00:30Z").to_dicts()
+    (row,) = auditlens.ask(make_lake(log.lines), "who-deleted", since="2026-11-23T10:00:30Z").frame.to_dicts()
     assert (row["name"], row["root_username"], row["root_audit_id"]) == ("child", "bob", id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from auditlens import question
+import auditlens
 from auditlens.forensics.completeness import Completeness, completeness
 from auditlens.lake import Lake
 
@@ -60,7 +60,7 @@ def test_rejects_truncation_and_repeats_are_counted(make_lake: Callable[..., Lak
 
 def test_answers_warn_when_the_level_is_too_low(full: Lake) -> None:
     def notes(**params: Any) -> list[str]:
-        return question.answer(full, "who-deleted", **params).notes
+        return auditlens.ask(full, "who-deleted", **params).notes
 
     assert notes(object="pod/web-1", namespace="shop") == []
     assert any("below RequestResponse" in n for n in notes(object="secret/s1", namespace="doomed"))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from auditlens import question
+import auditlens
+from auditlens import history
 from auditlens.forensics.diff import blame, diff
-from auditlens.forensics.history import history
 from auditlens.forensics.state import state
 from auditlens.forensics.why import why
 from auditlens.importing.run import import_files
@@ -155,7 +155,7 @@ def test_a_deletion_of_unknown_outcome(make_lake: Make) -> None:
     lake = make_lake(log.lines)
     chain = why(lake, "cm/a", namespace="shop", event="delete")
     assert root(chain) is None and any("alice" in x for x in chain.limits), chain.limits
-    (row,) = question.ask(lake, "who-deleted", object="cm/a").to_dicts()
+    (row,) = auditlens.ask(lake, "who-deleted", object="cm/a").frame.to_dicts()
     assert (row["how"], row["audit_id"], row["root_username"]) == ("unknown", id, None)
     log.first += 60
     log("zoe", "get", "configmaps/a", requestObject=None, **NOT_FOUND)
@@ -375,7 +375,7 @@ def test_the_person_behind_a_proxy_acted(make_lake: Make) -> None:
     log("system:serviceaccount:kube-system:proxy", "patch", "configmaps/a", cm(x="2"), impersonatedUser={"username": "jane"})
     id = log.gone("system:serviceaccount:kube-system:proxy", "configmaps/a", impersonatedUser={"username": "jane"})
     lake = make_lake(log.lines)
-    (row,) = question.ask(lake, "who-deleted", object="cm/a").to_dicts()
+    (row,) = auditlens.ask(lake, "who-deleted", object="cm/a").frame.to_dicts()
     assert (row["username"], row["root_username"], row["root_audit_id"]) == ("jane", "jane", id)
     assert row["impersonator"] == row["root_impersonator"] == "system:serviceaccount:kube-system:proxy"
     link = why(lake, "cm/a", namespace="shop", event="delete").as_dict()["root"]

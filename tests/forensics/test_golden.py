@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from auditlens import question
+import auditlens
+from auditlens.answers.questions import questions
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.output import time_text
@@ -39,9 +40,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", sorted(question.questions()))
+@pytest.mark.parametrize("name", sorted(questions()))
 def test_golden_answers(samples: Lake, name: str) -> None:
-    frame = question.ask(samples, name)
+    frame = auditlens.ask(samples, name).frame
     rows = [
         {k: Path(v).name if k in ("source", "last_source") and v else plain(v) for k, v in row.items() if k != "instance"}
         for row in frame.head(MOST).to_dicts()

@@ -7,14 +7,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from auditlens import question
+import auditlens
+from auditlens.answers.questions import questions
 from auditlens.lake import Lake
 
 from .conftest import asked
 
 
 def ask(lake: Lake, name: str, /, **params: Any) -> list[dict[str, Any]]:
-    return question.ask(lake, name, **params).to_dicts()
+    return auditlens.ask(lake, name, **params).frame.to_dicts()
 
 
 def ids(rows: list[dict[str, Any]]) -> set[str]:
@@ -65,7 +66,7 @@ def test_who_authenticated_is_beside_who_acted(full: Lake) -> None:
 
 
 def test_nobody_deleted_what_is_there(full: Lake) -> None:
-    answer = question.answer(full, "who-deleted", object="pod/dbg", namespace="shop")
+    answer = auditlens.ask(full, "who-deleted", object="pod/dbg", namespace="shop")
     assert answer.frame.height == 0 and any("nothing found" in n for n in answer.notes)
     # tried, and refused
     assert (
@@ -205,9 +206,9 @@ def test_what_was_not_seen_before(full: Lake) -> None:
     assert rows and min(r["first_time"] for r in rows).isoformat() >= "2026-11-23T04:58:31"
 
 
-@pytest.mark.parametrize("name", sorted(question.questions()))
+@pytest.mark.parametrize("name", sorted(questions()))
 def test_the_order_of_import_changes_no_answer(full: Lake, shuffled: Lake, name: str) -> None:
-    found, other = (question.ask(lake, name, limit=100_000) for lake in (full, shuffled))
+    found, other = (auditlens.ask(lake, name, limit=100_000).frame for lake in (full, shuffled))
     if name == "log-volume":
         pytest.skip("counts what is stored")
     same = [c for c in found.columns if c not in ("source", "line", "item", "instance", "last_source", "last_line")]
@@ -220,7 +221,7 @@ def _differences(a: pl.DataFrame, b: pl.DataFrame) -> str:
     return str([(c, x, y) for c in a.columns for x, y in zip(a[c], b[c], strict=True) if str(x) != str(y)][:3])
 
 
-@pytest.mark.parametrize("name", sorted(question.questions()))
+@pytest.mark.parametrize("name", sorted(questions()))
 def test_every_question_says_what_it_needs(name: str) -> None:
-    asked_of = question.questions()[name]
+    asked_of = questions()[name]
     assert asked_of.needs and asked_of.title

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditlens import question
+import auditlens
 from auditlens.errors import UsageError
 from auditlens.forensics.impact import impact
 from auditlens.forensics.why import Chain, why
@@ -103,7 +103,7 @@ def test_a_replica_set_of_a_hundred_is_bobs_at_that_moment(full: Lake, truth: di
         assert root(chain) == ("bob", asked(truth["S07"], "--replicas=100"))
         later = why(full, object, namespace="shop", event="scale", at="2026-11-23T04:57:00Z")
         assert root(later) == ("alice", asked(truth["S07"], "--replicas=3"))
-    rows = question.ask(full, "who-changed", object="deploy/frontend", namespace="shop", until=at)
+    rows = auditlens.ask(full, "who-changed", "deploy/frontend", namespace="shop", until=at).frame
     assert rows.filter(rows["subresource"] == "scale")["username"].to_list() == ["bob"]
 
 
@@ -136,7 +136,7 @@ def test_the_missing_cause_is_named_with_what_would_have_shown_it(full: Lake, ma
 
     kept = [line for line in lines("full") if b'"resource":"deployments"' not in line]
     lake = make_lake(kept, name="no-deployments")
-    names = question.ask(lake, "who-deleted", object="pod/api-*", namespace="pay")["name"].unique().sort().to_list()
+    names = auditlens.ask(lake, "who-deleted", "pod/api-*", namespace="pay").frame["name"].unique().sort().to_list()
     chain = why(lake, f"pod/{names[0]}", namespace="pay", event="delete")
     assert chain.root is None and len(chain.links) == 2
     assert any("Deployment/api" in note and "at Metadata" in note for note in chain.limits), chain.limits

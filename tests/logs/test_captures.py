@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditlens.question import ask
-from tests.conftest import CAPTURES, SHARED, imported, needs_captures, rows
+from tests.conftest import CAPTURES, SHARED, ask, imported, needs_captures, rows
 
 from .helpers import content, read
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from auditlens import engine
+from auditlens.answers.questions import questions
 from auditlens.catalogue import kind_of, messages, openings
 from auditlens.errors import UsageError
 from auditlens.forensics.curl import curl
 from auditlens.forensics.tracetree import trace_tree
 from auditlens.lake import Lake
-from auditlens.question import ask, questions
-from tests.conftest import event, imported, rows, text, write
+from tests.conftest import ask, event, imported, rows, text, write
 
 DATA = Path(__file__).parent / "data"
 ID = "11111111-0000-4000-8000-000000000001"

@@ -12,12 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from auditlens import ask as answer
+from auditlens.answers.questions import questions
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.policy import Policy, Rule
 from auditlens.policy.requirements.requirement import SENSITIVE
 from auditlens.policy.simulation.filtering import apply
-from auditlens.question import answer, questions
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "captures"
 CAPTURE = SHARED / "full" / "audit.log.gz"

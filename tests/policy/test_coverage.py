@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from auditlens.answers.questions import Logged
 from auditlens.policy import coverage, coverage_frame, load
 from auditlens.policy.requirements.coverage import describe
 from auditlens.policy.requirements.presets import load_preset
 from auditlens.policy.requirements.requirement import Requirement, find_requirements
-from auditlens.question import Logged
 
 HEAD = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
 DELETES = Logged(level="RequestResponse", verbs=("delete",))

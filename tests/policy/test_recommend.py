@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from auditlens.answers.questions import Logged, questions
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
 from auditlens.policy import GroupResources, Policy, Rule, as_text, coverage, evaluate, lint, load, recommend
@@ -16,7 +17,6 @@ from auditlens.policy.requirements.requirement import FAILED_LOGINS, SENSITIVE, 
 from auditlens.policy.simulation.filtering import apply
 from auditlens.policy.simulation.request_counts import empty
 from auditlens.policy.simulation.volume import Volume
-from auditlens.question import Logged, questions
 
 from .helpers import attributes
 from .proof import CAPPED, CAPTURE, answers, filtered, lake_of, needs_captures

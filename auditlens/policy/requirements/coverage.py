@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from auditlens.answers.questions import Logged
 from auditlens.policy.apiserver.evaluator import Request, evaluate
 from auditlens.policy.apiserver.model import LEVELS, Policy, Rule
 from auditlens.policy.apiserver.rewrite import dump
 from auditlens.policy.apiserver.served import RESOURCE_VERBS
 from auditlens.policy.requirements.requirement import Loss, Requirement, find_requirements, losses, need_rule
-from auditlens.question import Logged
 
 if TYPE_CHECKING:
     import polars as pl

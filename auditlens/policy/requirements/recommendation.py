@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auditlens.answers.questions import Logged
 from auditlens.errors import UsageError
 from auditlens.policy.apiserver.model import Policy, Rule
 from auditlens.policy.apiserver.sql import rule_sql
@@ -19,7 +20,6 @@ from auditlens.policy.requirements.synthesis import Planned, narrowed, plan
 from auditlens.policy.simulation.noise import NOISE, Noise
 from auditlens.policy.simulation.request_counts import RequestCounts, empty, survey
 from auditlens.policy.simulation.volume import Volume, judge, total, volume
-from auditlens.question import Logged
 
 if TYPE_CHECKING:
     from auditlens.lake import Lake

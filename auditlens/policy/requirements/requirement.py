@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from auditlens.answers.questions import EVERYTHING, Logged, questions
 from auditlens.errors import UsageError
 from auditlens.policy.apiserver.evaluator import stages_of
 from auditlens.policy.apiserver.model import LEVELS, GroupResources, Level, Policy, Rule
 from auditlens.policy.apiserver.shadow import covered, patterns
 from auditlens.policy.apiserver.versions import Features, features
-from auditlens.question import EVERYTHING, Logged, questions
 
 __all__ = ["FAILED_LOGINS", "SENSITIVE", "Loss", "Requirement", "find_requirements", "losses", "meet", "need_rule", "sensitive"]
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from auditlens.answers.questions import Logged
 from auditlens.policy.apiserver.model import LEVELS, GroupResources, Level, Rule
 from auditlens.policy.apiserver.served import HTTP_VERBS, RESOURCE_VERBS
 from auditlens.policy.apiserver.shadow import covered
 from auditlens.policy.apiserver.versions import Features
 from auditlens.policy.requirements.requirement import FAILED_LOGINS, SENSITIVE, Requirement, meet, need_rule, sensitive
 from auditlens.policy.simulation.noise import Noise
-from auditlens.question import Logged
 
 __all__ = ["Planned", "narrowed", "plan"]
 

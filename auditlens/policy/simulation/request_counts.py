@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from auditlens.answers.window import Window
 from auditlens.policy.apiserver.model import Policy
-from auditlens.quoting import quoted
 from auditlens.policy.simulation.sizes import ENVELOPE, LATE, MANAGED, REQUEST, RESPONSE
+from auditlens.quoting import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,14 +90,7 @@ def survey(
     from auditlens import engine
 
     con = engine.connect(lake, since=since, until=until)
-    where = ["true"]
-    if since is not None:
-        where.append(f"stage_time >= {quoted(since.isoformat())}::timestamptz")
-    if until is not None:
-        where.append(f"stage_time <= {quoted(until.isoformat())}::timestamptz")
-    if cluster is not None:
-        where.append(f"cluster = {quoted(cluster)}")
-    condition = " and ".join(where)
+    condition = Window(since, until).literal() + (f" and cluster = {quoted(cluster)}" if cluster is not None else "")
     events, seconds, first, last = con.execute(
         "select count(*), coalesce(epoch(max(stage_time)) - epoch(min(stage_time)), 0), strftime(min(stage_time), $second), "
         f"strftime(max(stage_time), $second) from audit where {condition}",

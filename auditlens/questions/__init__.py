@@ -1,1 +1,0 @@
-"""One .sql file per question; see auditlens.question."""
