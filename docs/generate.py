@@ -4,7 +4,7 @@
     python docs/generate.py --check    fail, naming the files, when something is stale
     python docs/generate.py --bench [bench/import.py …]    run benchmarks, keep what they print in docs/speed.md
 
-Generated are docs/tables.md and docs/questions.md, README.md's tables of questions and of policies, and the output under
+Generated are docs/tables.md, docs/questions.md and docs/python.md, README.md's tables of questions and of policies, and the output under
 each `$ ` line of its console blocks, which are run for it.
 """
 
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,14 +85,65 @@ def questions() -> str:
     ]  # fmt: skip
     for q in declared().values():
         out += [f"## {q.name}\n", f"{q.title}.\n", f"Needs in the log: {' '.join(q.needs.split())}.\n"]
-        if q.takes_object:
-            out.append(f"Asked of an object as kubectl names it: `auditlens ask {q.name} pod/web-1 -n shop`.\n")
+        if q.takes_kind:
+            kind = q.of[0].removesuffix("s") if q.of else "pod"
+            about = ("an object", f"{kind}/web-1 -n shop") if q.takes_object else ("a kind", kind)
+            out.append(f"Asked of {about[0]} as kubectl names it: `auditlens ask {q.name} {about[1]}`.\n")
         out += ["| flag | meaning |", "|---|---|"]
         for p in q.params:
             default = "" if p.default is None else f" (default {p.default})"
             out.append(f"| `--{p.name.replace('_', '-')}` | {_cell(p.doc)}{default} |")
         out.append("")
     return "\n".join(out)
+
+
+def python() -> str:
+    """docs/python.md: the public names, from their own docstrings."""
+    import inspect
+
+    import auditlens
+
+    def code(text: str) -> str:
+        return f"```python\n{text}\n```\n"
+
+    out = ["# auditlens in Python\n", GENERATED + "\n", *_sections(inspect.getdoc(auditlens) or "")]
+    for name in auditlens.__all__:
+        if name in ("__version__", "policy"):
+            continue
+        thing = getattr(auditlens, name)
+        out += [
+            f"## {name}\n",
+            *(
+                [code(name + re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(thing))))]
+                if inspect.isfunction(thing)
+                else []
+            ),
+        ]
+        out += _sections(inspect.getdoc(thing) or "")
+    out += ["## policy\n", "The workbench of audit policies, a module of its own:\n"]
+    for name in auditlens.policy.__all__:
+        thing = getattr(auditlens.policy, name)
+        about = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+        if inspect.isfunction(thing):
+            out.append(f"- `{name}`: {about}")
+    return "\n".join(out) + "\n"
+
+
+def _sections(doc: str) -> Iterator[str]:
+    """A docstring as Markdown: its sections as lists, its examples as code."""
+    for block in doc.split("\n\n"):
+        if ">>> " in block:
+            yield f"```python\n{textwrap.dedent(block)}\n```\n"
+        elif match := re.match(r"(Args|Attributes|Returns|Raises):\n", block):
+            yield f"{match[1]}:\n"
+            items = re.sub(r"\n\s{8,}", " ", block[match.end() :])
+            lines = [line.strip() for line in items.splitlines()]
+            if match[1] == "Returns":
+                yield " ".join(lines) + "\n"
+            else:
+                yield "\n".join(re.sub(r"^([\w, ]+):", r"- `\1`:", line) for line in lines) + "\n"
+        else:
+            yield block + "\n"
 
 
 def question_table() -> str:
@@ -207,7 +259,12 @@ def generate() -> dict[Path, str]:
     readme = between(README.read_text(), "questions", question_table())
     readme = between(readme, "presets", presets())
     readme = between(readme, "speed", speed())
-    return {ROOT / "docs" / "tables.md": tables(), ROOT / "docs" / "questions.md": questions(), README: consoles(readme)}
+    return {
+        ROOT / "docs" / "tables.md": tables(),
+        ROOT / "docs" / "questions.md": questions(),
+        ROOT / "docs" / "python.md": python(),
+        README: consoles(readme),
+    }
 
 
 def bench(names: list[str]) -> None:
