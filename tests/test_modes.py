@@ -14,7 +14,7 @@ from conftest import auditlens, day, write
 
 from auditlens import engine
 from auditlens.lake import Lake
-from auditlens.sink.wal import Post, Wal
+from auditlens.sink.wal import RecordHeader, Wal
 
 
 @pytest.fixture(params=[0, 0o022, 0o077], ids=oct, autouse=True)
@@ -46,7 +46,7 @@ def test_nobody_else_can_read_what_is_written(tmp_path: Path) -> None:
         done = auditlens(*command, env=env)
         assert done.returncode == 0, done.stderr
     wal = Wal(base / "wal")
-    wal.append(Post("lab", 1.0, "10.0.0.1"), [b"{}"]).result(10)
+    wal.append(RecordHeader("lab", 1.0, "10.0.0.1"), [b"{}"]).result(10)
     wal.close()
     drain = [
         sys.executable,

@@ -25,7 +25,7 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-class Post(Protocol):
+class Poster(Protocol):
     """Where a body came from."""
 
     @property
@@ -38,7 +38,7 @@ class Post(Protocol):
 class Body:
     """One body of a segment; `damaged` says why its bytes are not what was posted, if they are not."""
 
-    post: Post | None
+    poster: Poster | None
     data: memoryview
     offset: int = 0
     damaged: str | None = None

@@ -196,8 +196,8 @@ class _Items(SourceReader):
 
     def _take(self, body: Body) -> Iterator[None]:
         """Hold the items of a body; yields whenever enough is held."""
-        post, shared = body.post, self._source
-        cluster = (post.cluster if post else None) or DEFAULT_CLUSTER
+        poster, shared = body.poster, self._source
+        cluster = (poster.cluster if poster else None) or DEFAULT_CLUSTER
         if cluster not in self._clusters:
             self._clusters[cluster] = Source(shared.name, shared.instance, shared.import_id, cluster), _Held()
         found: list[bytes] | str = body.damaged or split(body.data)
@@ -207,7 +207,7 @@ class _Items(SourceReader):
             reject = Reject(self.number, body.offset, found, bytes(body.data[:_SHOWN]))
             self._clusters[cluster][1].rejects.append(reject)
             return
-        client = post.client if post else shared.instance
+        client = poster.client if poster else shared.instance
         for item in found:
             if self._large and self._large + len(item) > _LARGE_HELD:
                 yield

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from auditlens.sink.access import Access
 from auditlens.sink.metrics import Metrics
-from auditlens.sink.wal import Post, Wal, WalError
+from auditlens.sink.wal import RecordHeader, Wal, WalError
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -173,7 +173,7 @@ class Sink:
             client = scope["client"][0] if scope["client"] else ""
             size = sum(map(len, parts))
             try:
-                await asyncio.wrap_future(self.wal.append(Post(cluster, time.time(), client), parts))
+                await asyncio.wrap_future(self.wal.append(RecordHeader(cluster, time.time(), client), parts))
             except WalError as e:
                 raise Refused(503, str(e), slow=True) from e
             self.received += size

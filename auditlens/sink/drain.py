@@ -130,7 +130,7 @@ class _Drain:
                 data = segment.read()
                 found = list(wal.read(data, segment.key))
                 sealed.append(Sealed(segment.number, list(bodies(data, found)), hashlib.sha256(data).hexdigest(), len(data)))
-                first = min(first, next((e.post.received for e in found if isinstance(e, wal.Entry)), first))
+                first = min(first, next((e.header.received for e in found if isinstance(e, wal.WalRecord)), first))
             reports = self._importer.run(sealed, suspect=suspect)
             for segment in group:
                 segment.path.unlink()
@@ -173,7 +173,7 @@ class _Drain:
                 _say(error=f"fold: {type(e).__name__}: {str(e)[:500]}")
 
 
-def bodies(data: bytes, records: Iterable[wal.Entry | wal.Damage]) -> Iterator[Any]:
+def bodies(data: bytes, records: Iterable[wal.WalRecord | wal.Damage]) -> Iterator[Any]:
     """The bodies of a segment's records; damaged stretches as bodies that say so."""
     from auditlens.importing.eventlist import Body
 
@@ -183,7 +183,7 @@ def bodies(data: bytes, records: Iterable[wal.Entry | wal.Damage]) -> Iterator[A
             lost = view[record.offset : record.offset + record.size]
             yield Body(None, lost, record.offset, f"{record.size} bytes of the WAL's segment are torn or damaged")
         else:
-            yield Body(record.post, record.body)
+            yield Body(record.header, record.body)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class WalError(AuditlensError):
     """The log cannot be used: it is held by another process, unreadable, or not writable."""
 
 
-class Post(msgspec.Struct, frozen=True):
+class RecordHeader(msgspec.Struct, frozen=True):
     """The header of one record: where a body came from. `received` is in seconds since the epoch."""
 
     cluster: str | None
@@ -54,10 +54,10 @@ class State(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WalRecord:
     """One whole record of a segment."""
 
-    post: Post
+    header: RecordHeader
     body: memoryview
 
 
@@ -91,31 +91,31 @@ class Segment:
 
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Post).decode
+_decode = msgspec.json.Decoder(RecordHeader).decode
 
 
-def read(data: bytes, key: bytes | None) -> Iterator[Entry | Damage]:
+def read(data: bytes, key: bytes | None) -> Iterator[WalRecord | Damage]:
     """The records of a segment in order; what is damaged is passed over to the next whole record, and said."""
     view, at, end = memoryview(data), 0, len(data)
     effort = _EFFORT * end
     while at < end:
-        entry, size = _record(view, at, key)
-        if entry:
-            yield entry
+        record, size = _record(view, at, key)
+        if record:
+            yield record
             at += size
             continue
         start = at
-        while not entry and at < end:
+        while not record and at < end:
             effort -= size
             at = data.find(key or _CONSTANT, at + 1) if effort > 0 else -1
             if at < 0:
                 at = end
             else:
-                entry, size = _record(view, at, key)
+                record, size = _record(view, at, key)
         yield Damage(start, at - start)
 
 
-def _record(view: memoryview, at: int, key: bytes | None) -> tuple[Entry | None, int]:
+def _record(view: memoryview, at: int, key: bytes | None) -> tuple[WalRecord | None, int]:
     """The record that begins here and its size, frame included; or none, and the bytes that had to be read to see that."""
     marker = key or _CONSTANT
     start = at + len(marker) + _LENGTHS.size + (_CHECK.size if key else 0)
@@ -131,7 +131,7 @@ def _record(view: memoryview, at: int, key: bytes | None) -> tuple[Entry | None,
     if zlib.crc32(content) != crc:
         return None, length
     try:
-        return Entry(_decode(content[:head]), content[head:]), start + length - at
+        return WalRecord(_decode(content[:head]), content[head:]), start + length - at
     except msgspec.MsgspecError:  # whole, but nothing that was ever written
         return None, length
 
@@ -149,11 +149,11 @@ def segments(directory: Path) -> list[Segment]:
     """The sealed segments of a log, oldest first."""
     out = []
     with os.scandir(directory) as found:
-        for entry in found:
-            name = NAME.fullmatch(entry.name)
+        for file in found:
+            name = NAME.fullmatch(file.name)
             if name and name[3] == "seg":
                 with contextlib.suppress(FileNotFoundError):  # drained meanwhile
-                    out.append(Segment.of(Path(entry.path)))
+                    out.append(Segment.of(Path(file.path)))
     return sorted(out, key=lambda s: s.number)
 
 

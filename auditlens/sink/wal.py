@@ -21,11 +21,11 @@ from auditlens.sink.records import (
     KEY,
     NAME,
     Damage,
-    Entry,
-    Post,
+    RecordHeader,
     Segment,
     State,
     WalError,
+    WalRecord,
     encode,
     frame,
     identity,
@@ -34,7 +34,7 @@ from auditlens.sink.records import (
     state,
 )
 
-__all__ = ["SEGMENT", "Damage", "Entry", "Post", "Segment", "Wal", "WalError", "identity", "read", "segments"]
+__all__ = ["SEGMENT", "Damage", "RecordHeader", "Segment", "Wal", "WalError", "WalRecord", "identity", "read", "segments"]
 
 SEGMENT = 32 << 20  # bytes; one import of such a segment fits the memory promised
 _RESERVED = 64  # segment numbers set aside at once: a crash skips them, an fsync for each would stall appends
@@ -98,13 +98,13 @@ class Wal:
 
     # -- for callers
 
-    def append(self, post: Post, body: Sequence[bytes]) -> Future[None]:
+    def append(self, header: RecordHeader, body: Sequence[bytes]) -> Future[None]:
         """Add one record; the future is done when it is on disk, and holds WalError when it could not be put there."""
         future: Future[None] = Future()
         with self._wake:
             if self._closing:
                 raise WalError(f"{self.directory}: closed")
-            self._queue.append(((encode(post), *body), future))
+            self._queue.append(((encode(header), *body), future))
             self._wake.notify()
         return future
 

@@ -22,11 +22,11 @@ from auditlens.lake import Lake, lake
 from auditlens.lake.care import compact, verify
 from auditlens.lake.fold import FAN, Folder, fold
 from auditlens.redact import NO_REDACTION
-from auditlens.sink.wal import Post
+from auditlens.sink.wal import RecordHeader
 
 from .helpers import batch, event
 
-POST = Post("lab", 1.0, "10.0.0.1")
+POST = RecordHeader("lab", 1.0, "10.0.0.1")
 
 
 class Into:
@@ -167,10 +167,10 @@ def test_a_wal_that_was_copied_or_set_back_is_noticed_before_anything_is_dropped
 def test_items_of_several_clusters_in_one_segment_go_where_they_belong(tmp_path: Path) -> None:
     into = Into(tmp_path)
     bodies = [
-        Body(Post(c, 1.0, ip), memoryview(batch([event(f"{c}")])))
+        Body(RecordHeader(c, 1.0, ip), memoryview(batch([event(f"{c}")])))
         for c, ip in (("a", "1.1.1.1"), ("b", "2.2.2.2"), (None, "3.3.3.3"))
     ]
-    bodies.append(Body(Post("b", 1.0, "2.2.2.2"), memoryview(b"{")))
+    bodies.append(Body(RecordHeader("b", 1.0, "2.2.2.2"), memoryview(b"{")))
     (report,) = into.importer.run([Sealed(1, bodies, "0" * 64, 1)])
     rows = into.sql("select cluster, audit_id, instance, line from audit order by line").rows()
     assert rows == [("a", "a", "1.1.1.1", 1), ("b", "b", "2.2.2.2", 2), ("default", "None", "3.3.3.3", 3)]

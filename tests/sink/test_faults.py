@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditlens.sink.wal import Entry, Post, Segment, Wal, read
+from auditlens.sink.wal import RecordHeader, Segment, Wal, WalRecord, read
 
 from .helpers import Sink, batch, event, post, retried
 
@@ -132,7 +132,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, power_c
     _cut_power(sink.wal, log)
     if not synced:
         kept = [Segment.of(p) for p in sink.wal.iterdir() if p.suffix in (".open", ".seg")]
-        left = [e for s in kept for e in read(s.read(), s.key) if isinstance(e, Entry)]
+        left = [e for s in kept for e in read(s.read(), s.key) if isinstance(e, WalRecord)]
         assert len(left) < len(acknowledged), "the shim did not lose anything"
         return
     with Sink(tmp_path) as again:
@@ -216,7 +216,7 @@ def test_a_drain_that_makes_no_progress_closes_the_door(tmp_path: Path) -> None:
 def test_a_damaged_or_truncated_segment_costs_only_the_bodies_it_hit(tmp_path: Path) -> None:
     wal = Wal(tmp_path / "wal")
     for n in range(6):
-        wal.append(Post("lab", 1.0, "10.0.0.1"), [batch([event(f"{n}")])]).result(10)
+        wal.append(RecordHeader("lab", 1.0, "10.0.0.1"), [batch([event(f"{n}")])]).result(10)
     wal.close()
     (path,) = (tmp_path / "wal").glob("*.seg")
     data = bytearray(path.read_bytes())

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from auditlens.sink import wal as module
 from auditlens.sink.drain import bodies
 from auditlens.sink.records import FRAME, encode, frame
-from auditlens.sink.wal import Damage, Entry, Post, Wal, WalError, identity, read, segments
+from auditlens.sink.wal import Damage, RecordHeader, Wal, WalError, WalRecord, identity, read, segments
 
-POST = Post("lab", 1.5, "10.0.0.1")
+POST = RecordHeader("lab", 1.5, "10.0.0.1")
 
 
 def _fill(directory: Path, bodies: list[bytes], **more: object) -> list[str]:
@@ -32,7 +32,7 @@ def _fill(directory: Path, bodies: list[bytes], **more: object) -> list[str]:
 
 
 def _bodies(directory: Path) -> list[bytes]:
-    return [bytes(e.body) for s in segments(directory) for e in read(s.read(), s.key) if isinstance(e, Entry)]
+    return [bytes(e.body) for s in segments(directory) for e in read(s.read(), s.key) if isinstance(e, WalRecord)]
 
 
 def test_what_is_appended_comes_back_in_order(tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_what_is_appended_comes_back_in_order(tmp_path: Path) -> None:
     assert _bodies(tmp_path / "wal") == bodies
     (segment,) = segments(tmp_path / "wal")
     first = next(iter(read(segment.read(), segment.key)))
-    assert isinstance(first, Entry)
-    assert first.post == POST
+    assert isinstance(first, WalRecord)
+    assert first.header == POST
 
 
 def test_a_segment_is_sealed_before_it_grows_too_large_but_takes_any_single_body(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def _written(form: str) -> tuple[bytes | None, list[bytes]]:
 def _check(form: str, data: bytes, hit: set[int]) -> None:
     """Every record that was not hit is there, in order; every other byte is told as damage."""
     found = list(read(data, _FRAMES[form][0]))
-    good = [bytes(e.body) for e in found if isinstance(e, Entry)]
+    good = [bytes(e.body) for e in found if isinstance(e, WalRecord)]
     assert good == [b for n, b in enumerate(_BODIES) if n not in hit]
     covered = sum(d.size for d in found if isinstance(d, Damage))
     assert covered + sum(_FRAMES[form][2] + len(_HEADER) + len(b) for b in good) == len(data)
@@ -212,7 +212,7 @@ def test_whatever_is_flipped_lost_or_put_in_between_costs_only_the_records_it_hi
 @pytest.mark.parametrize("cut", [1, 40, 200])
 def test_nothing_in_a_body_is_taken_for_a_record(tmp_path: Path, cut: int) -> None:
     """A body that holds whole frames of another cluster, of both forms, torn by a crash at its end."""
-    header = encode(Post("prod", 1.5, "10.0.0.9"))
+    header = encode(RecordHeader("prod", 1.5, "10.0.0.9"))
     forged = b"".join(f((header, b"{}")) + header + b"{}" for _, f, _ in _FRAMES.values()) * 3
     _fill(tmp_path, [b"{1}", b'{"a":"' + forged + b'"}' + b" " * cut])
     (segment,) = segments(tmp_path)
@@ -221,7 +221,7 @@ def test_nothing_in_a_body_is_taken_for_a_record(tmp_path: Path, cut: int) -> No
     segment.path.rename(segment.path.with_suffix(".open"))
     _fill(tmp_path, [b"{2}"])
     found = [r for s in segments(tmp_path) for r in read(s.read(), s.key)]
-    assert [e.post.cluster for e in found if isinstance(e, Entry)] == ["lab", "lab"]
+    assert [e.header.cluster for e in found if isinstance(e, WalRecord)] == ["lab", "lab"]
     assert len([d for d in found if isinstance(d, Damage)]) == 1
 
 
