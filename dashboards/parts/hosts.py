@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 HOSTS = "AUDITLENS_HOSTS"  # names, separated by commas: set by `auditlens dashboard --host`
 INSECURE = "AUDITLENS_INSECURE"  # set by `auditlens dashboard --insecure`
@@ -22,6 +24,23 @@ INSECURE = "AUDITLENS_INSECURE"  # set by `auditlens dashboard --insecure`
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+
+
+_UPLOAD = "/_stcore/upload_file/"
+_MOST_INSIDE = 10_000
+_inside: OrderedDict[str, None] = OrderedDict()  # sessions that were let in, the latest last
+
+
+def let_in(inside: bool) -> None:
+    """Note whether the session of this run may see the lake. Streamlit takes uploads of any session into the server's memory."""
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    _inside.pop(context.session_id, None)
+    if inside:
+        _inside[context.session_id] = None
+        while len(_inside) > _MOST_INSIDE:
+            _inside.popitem(last=False)
 
 
 def has_login() -> bool:
@@ -109,6 +128,8 @@ class KnownHosts:
             why: str | None = "two Hosts or Origins"
         else:
             why = refusal(*(v[0].decode("latin-1") if v else None for v in (hosts, origins)), self._names)
+        if why is None and _UPLOAD in scope["path"] and scope["path"].rpartition(_UPLOAD)[2].partition("/")[0] not in _inside:
+            why = "uploads are for those who were let in"
         if why is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":

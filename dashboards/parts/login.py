@@ -13,6 +13,12 @@ from parts.show import literal
 
 def allowed() -> bool:
     """Whether the reader may see the dashboard; draws the way in where not."""
+    inside = _allowed()
+    hosts.let_in(inside)
+    return inside
+
+
+def _allowed() -> bool:
     address = st.get_option("server.address")
     if address and (why := hosts.exposed(address)):  # where Streamlit was started without our server
         st.error(f"Nobody is let in: {why}.", icon=":material/lock:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -36,12 +37,14 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _started(lake: Path, *more: str, log: Path = Path(os.devnull)) -> tuple[subprocess.Popen[bytes], int]:
+def _started(
+    lake: Path, *more: str, log: Path = Path(os.devnull), cwd: Path | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
     port = _free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "auditlens", "dashboard", "--lake", lake, "--port", str(port), *more],
-            stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd=cwd,
         )  # fmt: skip
     until = time.monotonic() + 120
     while not _listens(port):
@@ -150,3 +153,56 @@ def test_the_command_refuses_a_public_address_with_a_sentence(small_lake: Path, 
     assert done.returncode == 1
     assert done.stderr.decode().startswith("auditlens: error: 0.0.0.0 is not loopback: anyone who reaches it")
     assert done.stdout == b""
+
+
+_SECRETS = """
+[auth]
+redirect_uri = "http://localhost:1/oauth2callback"
+cookie_secret = "0123456789abcdef0123456789abcdef"
+client_id = "x"
+client_secret = "y"
+server_metadata_url = "https://127.0.0.1:1/.well-known/openid-configuration"
+"""
+
+
+@pytest.mark.parametrize("login", [True, False], ids=["before the login", "without a login"])
+def test_only_who_was_let_in_can_upload(small_lake: Path, tmp_path: Path, login: bool) -> None:
+    """As the browser does it: a session's script runs, then the file is put under the session's id."""
+    if login:
+        (tmp_path / ".streamlit").mkdir()
+        (tmp_path / ".streamlit" / "secrets.toml").write_text(_SECRETS)
+    process, port = _started(small_lake, cwd=tmp_path)
+    try:
+        assert asyncio.run(_upload(port)) == (403 if login else 204)
+    finally:
+        stop(process)
+
+
+async def _upload(port: int) -> int:
+    import websockets
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+    address = f"ws://127.0.0.1:{port}/_stcore/stream"
+    async with websockets.connect(address, subprotocols=["streamlit"], max_size=None, open_timeout=60) as socket:  # type: ignore[list-item]
+        await socket.send(BackMsg(rerun_script={"query_string": ""}).SerializeToString())
+        session, kind = "", ""
+        while kind != "script_finished":
+            message = ForwardMsg()
+            message.ParseFromString(await asyncio.wait_for(socket.recv(decode=False), 120))
+            kind = message.WhichOneof("type")
+            session = message.new_session.initialize.session_id if kind == "new_session" else session
+        return await asyncio.to_thread(_put, port, session)
+
+
+def _put(port: int, session: str) -> int:
+    body = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a.log"\r\n\r\nhi\r\n--x--\r\n'
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", "/_stcore/health")
+        answer = connection.getresponse()
+        answer.read()
+        token = str(answer.getheader("set-cookie")).partition("=")[2].partition(";")[0]
+        headers = {"Content-Type": "multipart/form-data; boundary=x", "Cookie": f"_streamlit_xsrf={token}", "X-Xsrftoken": token}
+        connection.request("PUT", f"/_stcore/upload_file/{session}/00000000-0000-4000-8000-000000000000", body, headers)
+        return connection.getresponse().status
