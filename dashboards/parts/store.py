@@ -66,6 +66,7 @@ class Answers:
 
 _answers = Answers()
 _pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="auditlens")
+_typed = ThreadPoolExecutor(max_workers=2, thread_name_prefix="auditlens-sql")  # users' SQL: whatever it takes, pages go on
 _heavy = threading.Lock()  # questions and replays bring their own DuckDB: one at a time keeps the server's memory bounded
 _opening = threading.Lock()
 _asked: dict[Hashable, _Work] = {}  # what is being worked out, by key
@@ -188,9 +189,9 @@ def ask(name: str, /, **params: Any) -> Answer:
 
 
 def sql(statement: str) -> pl.DataFrame:
-    """A user's own SELECT, on a connection that can read nothing but this lake."""
+    """A user's own SELECT, in a process that can read nothing but this lake."""
     key = ("sql", path(), version(), statement)
-    return _run(key, lambda: locked.sql(lake(), statement, timeout=TIMEOUT), serial=True)
+    return _run(key, lambda: locked.sql(lake(), statement, timeout=TIMEOUT), pool=_typed)
 
 
 def call(name: str, function: Callable[..., Any], /, *args: Any, **params: Any) -> Any:
@@ -199,7 +200,9 @@ def call(name: str, function: Callable[..., Any], /, *args: Any, **params: Any) 
     return _run(key, lambda: function(lake(), *args, **params), serial=True)
 
 
-def _begun(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any], *, serial: bool = False) -> _Work:
+def _begun(
+    key: Hashable, work: Callable[[], Any], stop: Callable[[], Any], *, serial: bool = False, pool: ThreadPoolExecutor = _pool
+) -> _Work:
     """Begin to work something out, or join those who wait for it."""
 
     mine: _Work | None = None
@@ -218,7 +221,7 @@ def _begun(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any], *, s
     with _asking:
         found = _asked.get(key)
         if found is None:
-            mine = found = _asked[key] = _Work(_pool.submit(keep), stop, 0)
+            mine = found = _asked[key] = _Work(pool.submit(keep), stop, 0)
         found.readers += 1
         return found
 
@@ -235,7 +238,14 @@ def _left(key: Hashable, work: _Work) -> None:
     work.stop()
 
 
-def _run(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any] = lambda: None, *, serial: bool = False) -> Any:
+def _run(
+    key: Hashable,
+    work: Callable[[], Any],
+    stop: Callable[[], Any] = lambda: None,
+    *,
+    serial: bool = False,
+    pool: ThreadPoolExecutor = _pool,
+) -> Any:
     """The kept answer, or a new one; `stop` is called when its last reader leaves before it is there.
 
     The wait touches a placeholder now and then: that is where Streamlit ends a run that a newer one replaces.
@@ -243,7 +253,7 @@ def _run(key: Hashable, work: Callable[[], Any], stop: Callable[[], Any] = lambd
     kept = _answers.get(key)
     if kept is not None:
         return kept
-    begun = _begun(key, work, stop, serial=serial)
+    begun = _begun(key, work, stop, serial=serial, pool=pool)
     future, slot, started = begun.future, None, time.monotonic()
     try:
         while True:

@@ -21,6 +21,8 @@ from .helpers import ROOT, stop
 sys.path.insert(0, str(ROOT / "dashboards"))
 from parts import hosts
 
+from auditlens import locked
+
 UPGRADE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }  # fmt: skip
@@ -206,3 +208,24 @@ def _put(port: int, session: str) -> int:
         headers = {"Content-Type": "multipart/form-data; boundary=x", "Cookie": f"_streamlit_xsrf={token}", "X-Xsrftoken": token}
         connection.request("PUT", f"/_stcore/upload_file/{session}/00000000-0000-4000-8000-000000000000", body, headers)
         return connection.getresponse().status
+
+
+def test_long_sql_of_one_reader_does_not_hold_up_the_pages(small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from parts import store
+
+    monkeypatch.setenv("AUDITLENS_LAKE", str(small_lake))
+    monkeypatch.setattr(store, "TIMEOUT", 20.0)
+    monkeypatch.setattr(store, "version", lambda: store.lake().version())
+    endless = "select count(*) from range(1e18::bigint) as a, range({}) as b"
+    works = [
+        store._begun(
+            ("sql", n), lambda n=n: locked.sql(str(small_lake), endless.format(n), timeout=20), lambda: None, pool=store._typed
+        )
+        for n in range(1, 12)
+    ]
+    began = time.monotonic()
+    assert store.ask("denied").frame.height > 0
+    assert time.monotonic() - began < 15
+    assert not works[0].future.done()
+    for work in works:
+        work.future.cancel()
