@@ -249,6 +249,13 @@ def test_no_allowed_function_tells_a_path_or_the_environment(
     assert not told
 
 
+@pytest.mark.parametrize("name", sorted(p.name for p in (Path(locked.__file__).parent / "questions").glob("*.sql")))
+def test_every_question_may_be_run_as_sql_of_ones_own(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """The dashboard shows each as such; parameters are filled in there."""
+    text = (Path(locked.__file__).parent / "questions" / name).read_text(encoding="utf-8").partition("*/")[2]
+    locked.refuse(con, re.sub(r"\$[a-z_]+", "null", text))
+
+
 def test_macros_of_the_questions_may_be_called(lake: Path) -> None:
     assert locked.sql(str(lake), "select fits(verb, 'g\x01') as x from audit limit 1").height == 1
 
