@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import EVIDENCE, accounted, assert_same, auditlens, day, event, imported, rows, tables, write
@@ -18,6 +19,7 @@ from auditlens.errors import UsageError
 from auditlens.importing.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact, info, retain, verify
+from auditlens.lake.files import Staging
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["auditlens.importing.run", "auditlens.lake.care", "auditlens.engine", "polars"])
@@ -245,3 +247,24 @@ def test_readers_imports_compaction_and_retention_at_once_neither_fail_nor_misco
     import_files(parts, imported_once)
     assert_same(tables(lake, without=EVIDENCE), tables(imported_once, without=EVIDENCE), only=("audit", "audit_objects"))
     assert not set(verify(Lake(lake))["problem"]) & {"changed", "missing"}
+
+
+def test_compaction_leaves_alone_what_a_long_import_is_about_to_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are days old when it commits its tables, and a compaction comes before it commits `imports`."""
+    real_place, real_commit = Staging.place, Lake.commit
+
+    def place(self: Staging, path: Path, *args: Any, **more: Any) -> Any:
+        long_ago = time.time() - 3 * 86400
+        os.utime(path, (long_ago, long_ago))
+        return real_place(self, path, *args, **more)
+
+    def commit(self: Lake, table: str, *args: Any, **more: Any) -> bool:
+        if table == "imports":
+            monkeypatch.setattr(Lake, "commit", real_commit)
+            compact(Lake(self.path))
+        return real_commit(self, table, *args, **more)
+
+    monkeypatch.setattr(Staging, "place", place)
+    monkeypatch.setattr(Lake, "commit", commit)
+    imported(tmp_path / "lake", write(tmp_path / "a.log", day(20)))
+    assert rows(tmp_path / "lake", "select count(*) > 0 from audit") == [(True,)]

@@ -124,6 +124,7 @@ class Staging:
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as f:
             os.fsync(f.fileno())
+        os.utime(path)  # an import of days wrote it long ago: compaction goes by this to tell what a killed one left
         path.replace(target)
         new = NewFile(table.NAME, relative, size, rows, dict(partition), low, high)
         self._placed.append(new)
