@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -14,22 +15,13 @@ from auditlens.formats.entry import Entry
 from auditlens.formats.httplog import http_row, is_http
 from auditlens.formats.kubectl import Exchange, Exchanges, hex_dump, is_debug
 from auditlens.formats.trace import Block, Traces
-from auditlens.redact import NO_REDACTION, URI_SUSPECT, Redactor, needs
+from auditlens.redact import NO_REDACTION, Redactor
 
-__all__ = ["AUDIT_ID_KEYS", "SUSPECT", "Origin", "RowMaker", "clean"]
+__all__ = ["AUDIT_ID_KEYS", "Origin", "RowMaker"]
 
 AUDIT_ID_KEYS = ("audit-ID", "auditID", "audit-id")
 _AUDIT_ID = re.compile(r"audit-id:([^,\s]+)|audit-ID=\"([^\"]+)\"")
 
-# Anything in a log line that may be a credential, or hold one. The bulk reader looks for parts of the same words.
-SUSPECT = re.compile(
-    rf"{URI_SUSPECT}|bearer |eyj|authorization[\"'\\]*\s*[:=]|(?:token|password|secret)[\"'\\]*\s*[:=]|\"data\\*\"|stringData|last-applied"
-    r"|(?:request|response) body|%(?:25|[4-7])|kind[\\\"']*\s*:\s*[\\\"']*(?:Secret|Token)"
-)
-# a part of each of its words: twenty times as fast
-_HINTS = ("earer ", "EARER ", "eyJ", "assword", " Body", "oken", "ecret", "orization", '"data', "stringData", "last-applied", "%",
-          "BODY", " body", "OKEN", "ECRET", "ASSWORD", "ORIZATION", "EYJ", "eyj")  # fmt: skip
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 _SECRETS_URL = re.compile(r"/secrets(?:[/?]|$)|/serviceaccounts/[^/]+/token")
 
 Row = dict[str, Any]
@@ -49,13 +41,6 @@ class Origin:
         return None if self.time is None else self.time // 86_400_000_000
 
 
-def clean(text: str, redactor: Redactor) -> str:
-    """Log text without the credentials in it; what may hold a whole object is cut there."""
-    if redactor is NO_REDACTION or not any(map(text.__contains__, _HINTS)) or not SUSPECT.search(text):
-        return text
-    return redactor.text(text.encode("utf-8", "surrogateescape"))
-
-
 class RowMaker:
     """Entries of one source, in order, as rows of `klog`, `httplog`, `trace` and `kubectl`."""
 
@@ -66,7 +51,7 @@ class RowMaker:
         self._clients: dict[tuple[str, int | None], Exchanges] = {}
 
     def rows(self, entry: Entry, size: int, origin: Origin, *, harmless: bool = False) -> Iterator[tuple[str, Row]]:
-        """Rows as (table, columns); the one of `klog` comes first. `harmless`: SUSPECT is not in the entry's text."""
+        """Rows as (table, columns); the one of `klog` comes first. `harmless`: redact.LOG_SUSPECT is not in the entry's text."""
         message, fields = entry.message, entry.fields
         kind: str | None
         http = http_row(entry) if is_http(entry) else None
@@ -86,7 +71,7 @@ class RowMaker:
             audit_id = match[1]
         yield "klog", origin.shared | {
             "severity": entry.severity, "pid": entry.pid, "file": entry.file, "file_line": entry.file_line,
-            "logger": entry.logger, "verbosity": entry.verbosity, "message": message if harmless else clean(message, self._redactor),
+            "logger": entry.logger, "verbosity": entry.verbosity, "message": message if harmless else self._redactor.line(message),
             "fields": (list(kept.items()) if harmless else self._map(kept)) if kept else None, "kind": kind, "audit_id": audit_id, "bytes": size,
         }  # fmt: skip
         if http is not None:
@@ -117,12 +102,12 @@ class RowMaker:
                 yield from self._exchange(exchange, pid)
 
     def _map(self, fields: dict[str, str]) -> list[tuple[str, str]]:
-        return [(k, clean(v, self._redactor)) for k, v in fields.items()]
+        return [(k, self._redactor.field(k, v)) for k, v in fields.items()]
 
     def _http(self, row: Row) -> Row:
         for name in ("user_agent", "added_info", "status_stack"):
             if row.get(name):
-                row[name] = clean(row[name], self._redactor)
+                row[name] = self._redactor.line(row[name])
         if row.get("uri"):
             row["uri"] = self._redactor.uri(row["uri"])
         if "more" in row:
@@ -132,9 +117,9 @@ class RowMaker:
     def _trace(self, block: Block, origin: Origin, harmless: bool) -> Iterator[tuple[str, Row]]:
         if not harmless:
             block.fields = dict(self._map(block.fields))
-            block.name = block.name and clean(block.name, self._redactor)
+            block.name = block.name and self._redactor.line(block.name)
             for step in block.steps:
-                step.fields, step.name = dict(self._map(step.fields)), clean(step.name, self._redactor)
+                step.fields, step.name = dict(self._map(step.fields)), self._redactor.line(step.name)
         fields = block.fields
         audit_id = fields.get("audit-id") or next((s.fields["audit-id"] for s in block.steps if "audit-id" in s.fields), None)
         start = None if block.start is None else round(block.start.timestamp() * 1_000_000)
@@ -165,19 +150,13 @@ class RowMaker:
             "request_headers": self._headers(exchange.request_headers), "request_body": self._body(exchange.request_body, url),
             "response_headers": self._headers(exchange.response_headers),
             "response_body": self._body(exchange.response_body, url), "body_truncated": exchange.truncated,
-            "curl": clean(exchange.curl, self._redactor) if exchange.curl else None,
+            "curl": self._redactor.line(exchange.curl) if exchange.curl else None,
             "audit_id": next((v for k, v in exchange.response_headers.items() if k.lower() == "audit-id"), None),
             "timings": list(exchange.timings.items()) or None, "lines": len(exchange.origins),
         }  # fmt: skip
 
     def _headers(self, headers: dict[str, str]) -> list[tuple[str, str]] | None:
-        found = []
-        for key, value in headers.items():
-            if key.lower() in _CREDENTIALS and "<masked>" not in value and self._redactor is not NO_REDACTION:
-                scheme, space, secret = value.partition(" ")
-                value = f"{scheme} {self._redactor.token(secret.encode())}" if space else self._redactor.token(value.encode())
-            found.append((key, clean(value, self._redactor)))
-        return found or None
+        return [(key, self._redactor.field(key, value)) for key, value in headers.items()] or None
 
     def _body(self, body: str | None, url: str) -> str | None:
         """A body as it may be kept: JSON redacted inside; binary ones, and what may hide a value in the rest, replaced."""
@@ -187,12 +166,14 @@ class RowMaker:
         if raw is not None:
             return self._redactor.whole(raw)
         raw = body.strip().encode("utf-8", "surrogateescape")
-        secret = _SECRETS_URL.search(url) is not None
+        secret = _SECRETS_URL.search(unquote(url)) is not None
         try:
-            msgspec.json.decode(raw)
+            read = msgspec.json.decode(raw)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return self._redactor.text(raw) if secret or needs(raw) or SUSPECT.search(body) else body
-        return self._redactor.body(raw, "secrets" if "/secrets" in url else "").decode("utf-8", "replace")
+            return self._redactor.text(raw) if secret else self._redactor.line(body)
+        # a patch of which nobody knows what it changes may be one of a Secret
+        unknown = not url and not (isinstance(read, dict) and "kind" in read)
+        return self._redactor.body(raw, "secrets" if secret or unknown else "").decode("utf-8", "replace")
 
 
 def client_of(agent: str | None) -> str | None:

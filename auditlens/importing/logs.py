@@ -16,9 +16,9 @@ from auditlens.formats import bulk
 from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, clues, named_time
 from auditlens.formats.entry import moment_us, parse
 from auditlens.importing.logcolumns import EXACT, filled, httplog, kinds, named, pairs, schema
-from auditlens.importing.logrows import SUSPECT, Origin, RowMaker
+from auditlens.importing.logrows import Origin, RowMaker
 from auditlens.records import Record
-from auditlens.redact import Redactor
+from auditlens.redact import LOG_SUSPECT, Redactor
 
 __all__ = ["LOG_TABLES", "Entries", "LogParser", "LogRows", "as_entries", "few"]
 
@@ -198,9 +198,8 @@ class LogParser:
         return Origin(moment, self._clock.zone, shared)
 
 
-# an escape that could stand for any letter; of the others _SUSPECT knows that they may be white space or quotes
+# an escape that could stand for any letter; of the others LOG_SUSPECT knows that they may be white space or quotes
 _LETTERS = re.compile(rb"\\[^nrt\"\\]")
-_SUSPECT = SUSPECT.pattern.replace(r"\s*", r"(?:\s|\\+[nrt])*")
 _SEVERITIES = np.frombuffer(b"EFIW", dtype=np.uint8)
 
 
@@ -220,4 +219,4 @@ def _suspects(entries: Entries) -> Any:
     offsets = np.append(entries.starts, entries.ends[-1]).astype(np.int64)
     texts = pa.LargeStringArray.from_buffers(len(entries.starts), pa.py_buffer(offsets), pa.py_buffer(entries.data))
     # RE2 goes through them once: three times as fast as looking for eight words
-    return pc.match_substring_regex(texts, _SUSPECT).to_numpy(zero_copy_only=False)
+    return pc.match_substring_regex(texts, LOG_SUSPECT).to_numpy(zero_copy_only=False)

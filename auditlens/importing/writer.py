@@ -54,7 +54,7 @@ class Writer:
         self._pending, self._size = [], 0
         total = batch.lines.num_rows
         before = len(self.files)
-        numbers = transform.by_text(self.con, batch)
+        numbers = transform.by_text(batch)
         lines, unread = transform.load(batch, numbers, read_event, self._redactor)
         written = self._write_events(lines)
         if written + len(unread) < total:  # optimism was wrong: some lines must be read exactly after all

@@ -1,0 +1,215 @@
+"""What redact.toml says, compiled once: the objects with values, the names that announce one, the words one stands in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from operator import eq
+from pathlib import Path
+from typing import Any, Final
+
+TOML: Final = tomllib.loads(Path(__file__).with_name("redact.toml").read_text(encoding="utf-8"))
+
+
+def either(words: Iterable[str]) -> str:
+    """An expression for any of the words, by their common beginnings: Python's own tries them one after another."""
+    tree: dict[str, Any] = {}
+    for word in words:
+        node = tree
+        for letter in word:
+            node = node.setdefault(letter, {})
+        node[""] = {}
+
+    def of(node: dict[str, Any]) -> str:
+        ways = [re.escape(letter) + of(rest) for letter, rest in sorted(node.items()) if letter]
+        if not ways:
+            return ""
+        return f"(?:{'|'.join(ways)})" + ("?" if "" in node else "")
+
+    return of(tree)
+
+
+# -- objects
+
+Paths = list[tuple[list[str], bool]]  # (segments, in lower case; is the text base64?)
+
+
+class ObjectRule:
+    """One [[object]] of redact.toml."""
+
+    def __init__(self, kinds: list[str], group: str, fields: list[str], **more: Any) -> None:
+        self.kinds, self.group, self.resource = frozenset(kinds), group, more.get("resource")
+        self.uri = re.compile(more.get("uri", "(?!)"))
+        self.paths: Paths = [(f.lower().split("."), f in more.get("base64", ())) for f in fields]
+        self.first = {path[0]: below(self.paths, [path[0]]) for path, _ in self.paths}
+
+
+def below(paths: Paths, steps: list[str]) -> Paths:
+    """The rest of the ways that lead through `steps`, or the end itself for steps beneath one."""
+    return [(p[len(steps) :], b64) for p, b64 in paths if all(map(eq, p, steps))]
+
+
+OBJECTS: Final = tuple(ObjectRule(**table) for table in TOML["object"])
+KINDS: Final = tuple(sorted({kind for rule in OBJECTS for kind in rule.kinds}))
+RESOURCES: Final = tuple(sorted({rule.resource for rule in OBJECTS if rule.resource}))
+
+
+def rule_of(resource: str, group: str) -> ObjectRule | None:
+    """The rule of a resource."""
+    return next((rule for rule in OBJECTS if (rule.resource, rule.group) == (resource, group)), None)
+
+
+def rule_of_path(path: str) -> ObjectRule | None:
+    """The rule of the resource that the path of a URI, decoded, names."""
+    return next((rule for rule in OBJECTS if rule.uri.search(path)), None)
+
+
+COPIES: Final = frozenset(TOML["annotations"]["copies"])
+PACKED: Final = frozenset(TOML["annotations"]["packed"])
+PATCHES: Final = tuple(TOML["annotations"]["patches"])
+OWN_ANNOTATIONS: Final = frozenset(TOML["annotations"]["own"])
+# The last part of an annotation's key never needs to be escaped.
+WITHIN: Final = tuple(k.rpartition("/")[2].encode() for k in sorted(COPIES | PACKED))
+
+# -- names
+
+WORDS_OF_NAMES: Final[tuple[str, ...]] = tuple(TOML["names"]["words"])
+NAMES: Final = "|".join(re.sub(r"_(?!S)", "[_.-]?", word) for word in WORDS_OF_NAMES)
+HEADERS: Final = "|".join(TOML["names"]["headers"])
+PAIRS: Final[tuple[str, ...]] = tuple(TOML["names"]["pairs"])
+_PLAIN: Final = TOML["names"]["plain"]
+
+_NAME: Final = re.compile(rf"(?i)(?:{NAMES})s?\Z")
+_HEADER: Final = re.compile(rf"(?i)(?<![A-Za-z/])(?:{HEADERS})\Z")
+_PLAIN_NAME: Final = re.compile(rf"(?i){_PLAIN}\Z")
+
+
+def announces(name: str) -> bool:
+    """Whether the value of a key, flag, variable, parameter or header of that name is secret."""
+    return _NAME.search(name) is not None or is_header(name)
+
+
+def is_header(name: str) -> bool:
+    """Whether it is a header that holds credentials, perhaps behind a scheme."""
+    return _HEADER.search(name) is not None
+
+
+def announces_number(name: str) -> bool:
+    """Whether a number under that name is secret, too."""
+    return _PLAIN_NAME.search(name) is not None
+
+
+# -- words
+
+_SEP: Final = r"\s*(?:=>|:=|[=:])\s*"
+_NOT: Final = (
+    r"(?!redacted:|…<|<masked>|\*{3}|\$[({]|(?-i:\$[A-Z_][A-Z0-9_]*(?![A-Za-z0-9]))|\{\{|%[dsqvx]\b|"
+    r"(?:null|nil|true|false|None)\b)"
+)
+# Shorthands of redact.toml. Python's \s includes \x1f, which stands between the arguments of a command.
+_SHORT: Final = {
+    "GAP": r"(?:\s|\\+[nrt])+",
+    "WORD": r"""(?:(?<=\x1f)[^\x1f]+|[^\s"'&<>\\]*[^\s"'&<>\\,;.:)\]}])""",
+    "REST": r"""[^"'\\\n\x1f]+""",
+}
+_QUOTE: Final = r"""(?:\\*["'])?"""
+# A key of YAML, at the start of a line that may stand in a string.
+_KEY: Final = rf"""(?:^|\\n)[ \t-]*["']?[\w.-]{{0,99}}(?:{NAMES})["']?[ \t]*:[ \t]"""
+
+# (lead, value): what stands before a value that a name announces, and the value.
+_NAMED: Final = (
+    (rf'(?:{NAMES})s?{_QUOTE}{_SEP}"', r'(?:\\.|[^"\\])+'),
+    (rf'(?:{NAMES})s?{_QUOTE}{_SEP}\\+"', r'.+?(?=\\*"|$)'),
+    (rf"(?:{NAMES})s?{_QUOTE}{_SEP}\\*'", r"[^'\n]+"),
+    (rf"{_KEY}*[|>][-+0-9]*[ \t]*\n", r"(?:[ \t]+[^\n]*(?:\n|$))+"),
+    (rf"{_KEY}+", r"""(?![|>][-+0-9]*[ \t]*$|["'])(?:(?!\\n)[^\n\x1f"])+"""),
+    (rf"(?:{NAMES}){_QUOTE}(?:=>|:=|=|:(?!//))", "WORD"),
+    (rf"(?:{NAMES})[ \t]*(?:=>|:=|=)[ \t]*", "WORD"),
+    (rf"(?:{NAMES})\\*[\"'][ \t]*:[ \t]*", "WORD"),
+    (rf"(?:{_PLAIN}):[ \t]+", "WORD"),
+    (rf"(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{NAMES})[ \t\x1f]+[\"']?", r"(?!-)WORD"),
+)
+# A whole argument: --password=a b c
+FLAG: Final = re.compile(rf"(?i)(-{{0,2}}[\w.-]{{0,99}}(?:{NAMES})=){_NOT}(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Word:
+    """One rule of [words]; group 1 of the pattern stays, the rest goes."""
+
+    text: str
+    needles: tuple[str, ...]  # of which one is in every text that it fits
+    base64: bool = False
+    identity: bool = False
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when it is needed: sixty of them are a tenth of a second, which most commands need not spend."""
+        return re.compile(self.text)
+
+
+def _word(lead: str, value: str, needles: tuple[str, ...], **more: bool) -> Word:
+    for name, text in _SHORT.items():
+        lead, value = lead.replace(name, text), value.replace(name, text)
+    return Word(rf"(?im)({lead}){_NOT}({value})", needles, **more)
+
+
+def listed(needle: str | list[str]) -> tuple[str, ...]:
+    """The needles of a rule."""
+    return (needle,) if isinstance(needle, str) else tuple(needle)
+
+
+def _spellings(word: str) -> Iterator[str]:
+    """A name of [names] in lower case, with each of the signs that may stand for `_`."""
+    bare = re.sub(r"\(\?[^)]*?:|\(\?<!\[[^]]*\]\)|\[[^]]*\]|\)", "", word).lower().lstrip("_")
+    yield from {bare.replace("_", sign) for sign in ("_", "-", ".", "")}
+
+
+RULES: Final[list[dict[str, Any]]] = TOML["words"]["rules"]
+NAME_NEEDLES: Final = tuple(sorted({s for w in WORDS_OF_NAMES for s in _spellings(w)}))
+WORDS: Final = tuple(
+    _word(r.get("lead", ""), r["value"], listed(r["needle"]), base64=r.get("base64", False), identity=r.get("identity", False))
+    for r in RULES
+)
+NAMED: Final = tuple(_word(lead, value, NAME_NEEDLES) for lead, value in _NAMED)
+# In lower case: where none of NAMED can fit. Python looks for letters of either case a tenth as fast.
+NAMED_NEAR: Final = re.compile(
+    rf"(?:{either(NAME_NEEDLES)})s?(?:\\*[\"'])?\s*[=:]|(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{either(NAME_NEEDLES)})\s"
+)
+TORN: Final[re.Pattern[str]] = re.compile(TOML["words"]["torn"][0])
+QUOTES: Final = tuple(re.compile(p, re.DOTALL) for p in TOML["messages"]["quotes"])
+
+# -- texts
+
+_TEXT: Final = TOML["text"]
+BODY: Final = re.compile(_TEXT["body"][0])
+STOP: Final = re.compile("|".join(_TEXT["stop"]))
+LOOKS: Final = re.compile(_TEXT["manifest"][0].replace("KINDS", "|".join(KINDS)), re.DOTALL)
+MIDST: Final = re.compile(_TEXT["midst"][0], re.DOTALL)
+
+# -- base64
+
+
+def _coded(word: str) -> Iterator[str]:
+    """What base64 of a text holds where the text holds `word`: it begins at one of three places of a group."""
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + word.encode()).decode().rstrip("=")
+        yield text[(shift * 8 + 5) // 6 : len(text) - bool((shift + len(word)) % 3)]
+
+
+CODED: Final = tuple(dict.fromkeys(c for word in TOML["words"]["coded"] for c in _coded(word)))
+BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])")
+
+
+def decoded(text: str) -> bytes | None:
+    """What base64 stands for, of either alphabet and with or without its padding; None where it is none."""
+    bare = text.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4))
+    except ValueError:
+        return None
