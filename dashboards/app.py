@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from pathlib import Path
 
 import streamlit as st
@@ -46,9 +47,12 @@ def main() -> None:
         )
     try:
         page.run()
-    except Exception:  # whatever it is, the reader gets a sentence and the server's log the rest
-        logging.getLogger("auditlens.dashboard").exception("page %s failed", page.url_path or "overview")
-        st.error("This page failed. The server's log says why; reload to try again.", icon=":material/error:")
+    except Exception:  # whatever it is, the reader gets a sentence and an id, the server's log the traceback under it
+        fault = uuid.uuid4().hex[:8]
+        logging.getLogger("auditlens.dashboard").exception("fault %s: page %s failed", fault, page.url_path or "overview")
+        st.error(
+            f"This page failed. The server's log says why under the id {fault}; reload to try again.", icon=":material/error:"
+        )
 
 
 main()

@@ -177,7 +177,7 @@ def _maker(frame: pl.DataFrame, format: str) -> Callable[[], bytes]:
 
 @contextmanager
 def guard(what: str = "this") -> Iterator[None]:
-    """Errors of ours in words; what is not ours goes on to Streamlit and the server's log."""
+    """Errors of ours in words; what is not ours is the app's to tell, under an id."""
     try:
         yield
     except AuditlensError as e:

@@ -25,6 +25,7 @@ import streamlit as st
 
 import auditlens
 from auditlens import Answer, AuditlensError, Lake, engine, locked
+from auditlens.answers.questions import find
 from auditlens.errors import QueryError
 
 SQL = Path(__file__).parent.parent / "sql"
@@ -126,19 +127,21 @@ def exists() -> bool:
 
 
 def figure(name: str, /, **params: Any) -> pl.DataFrame:
-    """The frame of one of the pages' own queries, dashboards/sql/NAME.sql; unused parameters are left out."""
+    """The frame of one of the charts' queries, dashboards/sql/NAME.sql; unused parameters are left out, missing ones are null."""
     return select(text(name), **params)
 
 
 @functools.cache
 def text(name: str) -> str:
-    """A page's query, without its opening comment; {class} and the names of other queries in braces are filled in."""
+    """A chart's query, without its opening comment; {class} and the names of other queries and of questions are filled in."""
     from parts.palette import CLASS_SQL
 
     def part(found: re.Match[str]) -> str:
         return CLASS_SQL if found[1] == "class" else text(found[1])
 
-    return re.sub(r"\{(\w+)\}", part, (SQL / f"{name}.sql").read_text(encoding="utf-8").partition("*/")[2].strip())
+    own = SQL / f"{name}.sql"
+    whole = own.read_text(encoding="utf-8") if own.is_file() else find(name).sql
+    return re.sub(r"\{([\w-]+)\}", part, whole.partition("*/")[2].strip())
 
 
 def select(sql: str, /, **params: Any) -> pl.DataFrame:
@@ -158,7 +161,7 @@ def _selecting(
 ) -> tuple[Hashable, Callable[[], pl.DataFrame], Callable[[], Any]]:
     """The key of a query's answer, what makes it, and what interrupts that."""
     used = set(re.findall(r"\$([a-z_]+)", sql))
-    wanted = {k: v for k, v in params.items() if k in used}
+    wanted = {k: params.get(k) for k in used}
     holder: list[duckdb.DuckDBPyConnection] = []
 
     def work() -> pl.DataFrame:
@@ -184,8 +187,20 @@ def _selecting(
 
 def ask(name: str, /, **params: Any) -> Answer:
     """The answer to a question, as `auditlens ask` gives it."""
-    key = ("ask", path(), version(), name, _frozen(params))
-    return _run(key, lambda: auditlens.ask(lake(), name, timeout=TIMEOUT, **params), serial=True)
+    key, work = _question(version(), name, params)
+    return _run(key, work, serial=True)
+
+
+def prepare_answer(of: tuple[int, ...], name: str, /, **params: Any) -> Answer:
+    """Work out the answer of a version ahead of its readers; for threads without one."""
+    key, work = _question(of, name, params)
+    answer: Answer = _begun(key, work, lambda: None, serial=True).future.result()
+    return answer
+
+
+def _question(of: tuple[int, ...], name: str, params: Mapping[str, Any]) -> tuple[Hashable, Callable[[], Answer]]:
+    lake = _lake(path())
+    return ("ask", path(), of, name, _frozen(params)), lambda: auditlens.ask(lake, name, timeout=TIMEOUT, **params)
 
 
 def sql(statement: str) -> pl.DataFrame:

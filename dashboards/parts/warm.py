@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from parts import charts, store, swim
-from parts.scope import Scope
+from auditlens.answers.questions import find
+from parts import answers, charts, store, swim
+from parts.scope import Scope, exact
 
 
 def up() -> None:
@@ -30,12 +31,15 @@ def _up() -> None:
     def figure(name: str, **params: Any) -> pl.DataFrame:
         return store.prepare(of, name, **now.params, **params)
 
-    for name, params in (
-        ("shape", {"step": seconds}), ("import_sums", {}), ("totals", {}), ("newcomers", {"baseline": low + (high - low) / 4}), ("talkers", {}),
-        ("changed", {}),
-    ):  # fmt: skip
+    for name, params in (("shape", {"step": seconds}), ("import_sums", {}), ("totals", {})):
         figure(name, **params)
+    for name, asked in (
+        ("first-seen", {"before": exact(low + (high - low) / 4), "limit": 50}),
+        ("top", {"limit": 20}),
+        ("most-changed", {"limit": 20}),
+    ):
+        store.prepare_answer(of, name, **answers.asked(find(name), now, asked))
     figure("namespaces")
     swim.lanes(figure, (high - low).total_seconds(), swim.LANES, by="objects", namespace=None, noise=False)
-    for name, params in (("objects", {}), ("deciders", {}), ("pace", {"step": seconds}), ("latency", {})):
+    for name, params in (("objects", {}), ("deciders", {}), ("pace", {"step": seconds})):
         figure(name, **params)

@@ -9,7 +9,7 @@ with recursive edges as (
         and code < 400
         and owner_name is not null
         and namespace is not distinct from $namespace
-        and ($cluster is null or cluster = $cluster)
+        and same(cluster, $cluster)
     group by all
 ),
 above as (

@@ -3,7 +3,7 @@ select
     case $by
         when 'objects' then resource || coalesce('/' || coalesce(name, object_name), '')
             || case when $namespace is null and namespace is not null then ' · ' || namespace else '' end
-        when 'users' then coalesce(username, 'nobody')
+        when 'users' then coalesce(actor, 'nobody')
         else case
             when username like 'system:node:%' then substr(username, 13)
             when resource = 'nodes' then coalesce(name, object_name)
@@ -13,14 +13,10 @@ select
     {class} as class,
     case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
     *
-from audit
-where stage in ('ResponseComplete', 'Panic')
-    and (verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
+from ended_in($cluster, $since, $until)
+where (verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
         or code >= 400 or coalesce(subresource, '') in ('exec', 'attach', 'portforward'))
     and resource is not null
     and ($noise or (resource not in ('leases', 'events') and not (resource = 'subjectaccessreviews')
         and coalesce(subresource, '') not in ('status', 'token')))
     and ($namespace is null or namespace = $namespace or (resource = 'namespaces' and name = $namespace))
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)

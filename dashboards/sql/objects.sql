@@ -12,5 +12,5 @@ from audit_objects
 where name is not null
     and resource is not null
     and via <> 'owner'
-    and ($cluster is null or cluster = $cluster)
+    and same(cluster, $cluster)
 group by all

@@ -2,13 +2,10 @@
 select
     coalesce(instance, '') as instance,
     time_bucket(to_milliseconds(cast($step * 1000 as bigint)), stage_time) as time,
-    stage in ('ResponseComplete', 'Panic') or (stage = 'ResponseStarted' and code is not distinct from 401) as answered,
+    is_final(stage, verb, subresource, decided_by) as answered,
     {class} as class,
     level = 'RequestResponse' as bodies,
     coalesce(partial, false) or coalesce(truncated, false) as cut,
     count(*) as events
-from audit
-where ($cluster is null or cluster = $cluster)
-    and ($since is null or stage_time >= $since)
-    and ($until is null or stage_time <= $until)
+from stages_in($cluster, $since, $until)
 group by all

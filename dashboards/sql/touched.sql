@@ -12,6 +12,4 @@ where resource = $resource
     and namespace is not distinct from $namespace
     and coalesce(api_group, '') = $api_group
     and via <> 'owner'
-    and ($cluster is null or cluster = $cluster)
-    and ($since is null or time >= $since)
-    and ($until is null or time <= $until)
+    and in_window(cluster, time, $cluster, $since, $until)

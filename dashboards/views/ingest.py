@@ -11,14 +11,14 @@ from typing import Any
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, palette, scope, show, store
+from parts import answers, charts, palette, scope, show, store
 
 from auditlens import AuditlensError, import_files
 from auditlens.lake.care import info
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 CLUSTER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-TABS = ("Imports", "Streams", "Rejects", "Gaps", "Tables", "Upload")
+TABS = ("Imports", "Streams", "Rejects", "Completeness", "Tables", "Upload")
 
 
 def imports(now: scope.Scope) -> None:
@@ -36,7 +36,6 @@ def imports(now: scope.Scope) -> None:
         cell.metric(label, value, help=help)
     if sums["errors"]:
         st.warning(f"{sums['errors']:,} sources were not read to their end: see the column error.", icon=":material/warning:")
-    frame = store.figure("imports")
     whole = sums["records"] == sums["rows"] + sums["duplicates"] + sums["rejects"] + sums["dropped"]
     st.caption(
         f"{':material/check_circle:' if whole else ':material/error:'} {sums['records']:,} records = {sums['rows']:,} rows + {sums['duplicates']:,} duplicates + "
@@ -44,10 +43,7 @@ def imports(now: scope.Scope) -> None:
         + (f" + {sums['dropped']:,} dropped by a policy" if sums["dropped"] else "")
         + ("" if whole else ": these do not add up")
     )
-    picked = show.table(
-        frame, now, "imports", columns=("source", "cluster", "imported_at", "bytes", "lines", "records", "rows", "derived", "duplicates", "rejects", "error", "first_time", "last_time"),
-        about="Every import, newest first",
-    )  # fmt: skip
+    picked = answers.table("imports", now, nothing="Nothing was imported.", about="Every import, newest first")
     if picked:
         with st.container(border=True):
             fields = pl.DataFrame([{"field": k, "value": "" if v is None else str(v)} for k, v in picked.items()])
@@ -56,7 +52,8 @@ def imports(now: scope.Scope) -> None:
 
 def streams(now: scope.Scope) -> None:
     """Sinks and followed files: how fast they come, and how far behind they are."""
-    frame = store.figure("streams")
+    got = store.ask("streams", limit=answers.LIMIT)
+    frame = got.frame
     if not frame.height:
         show.nothing(
             "Nothing streams into this lake.",
@@ -100,10 +97,7 @@ def streams(now: scope.Scope) -> None:
             with cell:
                 charts.draw(chart, f"stream-{field}", f"{title} by stream", 130, around=charts.LEGEND + 12)
     st.caption("Each stream; the rate is of its last minute, the lag from the last event of a commit to when it could be read")
-    show.table(
-        frame, now, "streams", select=False, about="Streams, the latest first",
-        columns=("stream", "per_second", "lag_s", "median_lag_s", "p95_lag_s", "records", "commits", "duplicates", "rejects", "last_event", "last_commit", "error"),
-    )  # fmt: skip
+    answers.draw(got, "streams", now, nothing="Nothing streams into this lake.")
 
 
 def ago(when: dt.datetime) -> str:
@@ -111,73 +105,24 @@ def ago(when: dt.datetime) -> str:
     return show.ago(dt.datetime.now(dt.UTC) - when)
 
 
-def gaps(now: scope.Scope) -> None:
-    """Silences of the apiservers: each a stretch without any event."""
-    ends = charts.extent(now)
-    if not show.need_audit(now) or ends is None:
-        return
-    known = {"1 min": 60, "5 min": 300, "1 h": 3600}
-    least = str(
-        st.segmented_control(
-            "Without any event for", list(known), default="5 min", required=True, key="least", bind="query-params"
-        )
-    )
-    frame = store.figure("gaps", least=known[least], **now.params)
-    single = frame.filter(~pl.col("whole"))
-    if single["apiserver"].n_unique() < 2:
-        frame = single
-    frame = frame.drop("whole")
-    if not frame.height:
-        show.nothing(
-            f"No silence of {least} or more.",
-            "An apiserver's own leases and probes never rest: a silence is a gap in the log.",
-        )
-        return
-    st.caption(
-        "An apiserver's own leases and probes never rest: a silence is a gap in the log, or an apiserver that was down. "
-        "The file or stream names the apiserver; all stands for a whole cluster."
-    )
-    picked = show.table(
-        frame,
-        now,
-        "gaps",
-        columns=("apiserver", "cluster", "silent_from", "silent_until", "seconds"),
-        about="Silences, the longest first",
-    )
-    if picked:
-        around = dt.timedelta(seconds=min(max(picked["seconds"], 60), 3600))
-        show.link(
-            "timeline", "What happened around it", ":material/view_timeline:",
-            since=scope.exact(picked["silent_from"] - around), until=scope.exact(picked["silent_until"] + around),
-        )  # fmt: skip
-    else:
-        st.caption(":material/ads_click: Select a row to go to the time around it.")
-    with st.container(horizontal=True):
-        show.exports(frame, "gaps", "export-gaps")
-
-
 def rejects(now: scope.Scope) -> None:
     """What could not be read: grouped by reason, then each with its raw text."""
-    frame = store.figure("rejects", cluster=now.cluster)
-    if not frame.height:
-        show.nothing("Nothing was rejected.", "Every record of every import became a row or was there already.")
-        return
-    st.caption("By reason")
-    groups = frame.group_by("reason").agg(
-        pl.len().alias("records"),
-        pl.col("source").n_unique().alias("sources"),
-        pl.col("source").first().alias("first_source"),
-        pl.col("line").first().alias("first_line"),
-    )
-    show.table(groups.sort("records", descending=True), now, "reject-groups", select=False, about="Rejects by reason")
-    st.caption("Each record; select one to read its text")
-    picked = show.table(
-        frame, now, "rejects", columns=("reason", "source", "line", "byte_offset", "text"), about="Rejected records"
+    groups = store.figure("reject_reasons", cluster=now.cluster)
+    if groups.height:
+        st.caption("By reason")
+        show.table(groups, now, "reject-groups", select=False, about="Rejects by reason")
+        st.caption("Each record; select one to read its text")
+    picked = answers.table(
+        "rejects", now, nothing="Nothing was rejected.", hint="Every record of every import became a row or was there already."
     )
     if picked:
         st.code(show.pretty(picked["text"]), language=None, wrap_lines=True)
-    with st.container(horizontal=True):
-        show.exports(frame, "rejects", "export-rejects")
+
+
+def completeness(now: scope.Scope) -> None:
+    """What may be missing from the log, as `auditlens completeness` tells it."""
+    if show.need_audit(now):
+        answers.completeness(now)
 
 
 def tables(now: scope.Scope) -> None:
@@ -283,9 +228,14 @@ def main() -> None:
         "Ingest", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
     )
     with show.guard("this list"):
-        {"Imports": imports, "Streams": streams, "Rejects": rejects, "Gaps": gaps, "Tables": tables, "Upload": upload}[str(tab)](
-            now
-        )
+        {
+            "Imports": imports,
+            "Streams": streams,
+            "Rejects": rejects,
+            "Completeness": completeness,
+            "Tables": tables,
+            "Upload": upload,
+        }[str(tab)](now)
 
 
 main()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from contextlib import suppress
 from typing import Any
 
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, evidence, forensic, lineage, palette, scope, show, store
+from parts import answers, charts, evidence, lineage, palette, scope, show, store
 from parts.show import literal
 
+import auditlens
 from auditlens import engine, kinds
 from auditlens.answers.address import Address, address
 from auditlens.errors import UsageError
@@ -21,6 +21,7 @@ from auditlens.output import plain, yaml_text
 
 TABS = ("Changes", "State", "Diff", "Fields", "Family", "Why")
 _FOUND = 200
+_TICK = dt.timedelta(microseconds=1)
 _FOLLOWED = 2000  # requests of one object that are followed unasked
 
 
@@ -214,64 +215,19 @@ def _follow(target: str) -> None:
 
 def changes(target: str, namespace: str, now: scope.Scope) -> None:
     """The history with what each request changed."""
-    history = forensic.function("history")
     reads = st.toggle("Show reads too", key="reads", bind="query-params")
-    if history is None:
-        forensic.missing("What each request changed")
-        return
-    with forensic.attempt("The history"):
-        answer = store.call("history", history, target, namespace=namespace or None, reads=reads, **now.params)
-        show.notes(answer.notes)
-        if not answer.frame.height:
-            show.nothing("No request for this object in this time range.")
-            return
-        picked = show.table(
-            answer.frame, now, "history", columns=("time", "username", "verb", "subresource", "changed", "outcome", "no_op", "life", "client", "source", "line"),
-            config={"changed": st.column_config.TextColumn("changed"), "no_op": st.column_config.CheckboxColumn("no-op", help="The resource version stayed as it was")},
-            about="Every request that touched the object, with what it changed",
-        )  # fmt: skip
-        if picked:
-            with st.container(border=True):
-                difference(target, namespace, picked, now)
-                evidence.event(str(picked["audit_id"]), now, line=picked["line"], brief=True, key="history-evidence")
-        with st.container(horizontal=True):
-            show.exports(answer.frame, "history", "export-history")
-
-
-def difference(target: str, namespace: str, row: dict[str, Any], now: scope.Scope) -> None:
-    """What one request changed, field by field."""
-    diff = forensic.function("diff")
-    if diff is None or row.get("changed") in (None, "created", "deleted"):
-        return
-    with forensic.attempt("The difference"):
-        found = store.call("diff", diff, target, namespace=namespace or None, cluster=now.cluster, audit_id=row["audit_id"])
-        fields(found.as_dicts(), now)
-
-
-def fields(rows: list[dict[str, Any]], now: scope.Scope, *, who: bool = False, key: str = "") -> None:
-    """Changed fields, old beside new."""
-    if not rows:
-        show.nothing("No field differs.")
-        return
-    made = [
-        {"path": r["path"], "op": r["op"], "old": _text(r["old"]), "new": _text(r["new"])}
-        | (
-            {"by": r.get("username"), "time": r.get("time"), "client": r.get("client"), "audit_id": r.get("audit_id")}
-            if who
-            else {}
+    got = store.call(
+        "history", auditlens.history, target, namespace=namespace or None, reads=reads, limit=answers.LIMIT, **now.params
+    )
+    picked = answers.draw(got, "history", now, nothing="No request for this object in this time range.")
+    if picked and picked.get("changed") not in (None, "created", "deleted"):
+        got = store.call(
+            "diff", auditlens.diff, target, namespace=namespace or None, cluster=now.cluster, audit_id=picked["audit_id"]
         )
-        for r in rows
-    ]
-    frame = pl.DataFrame(made, infer_schema_length=None)
-    columns = ("path", "op", "old", "new", "by", "time", "client")
-    picked = show.table(frame, now, f"fields{key}", columns=columns, select=who, about="Fields that differ")
-    if picked and picked["audit_id"]:
-        with st.container(border=True):
-            evidence.event(picked["audit_id"], now, brief=True, key=f"fields{key}-evidence")
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        show.table(
+            got.frame, now, "history-diff", columns=("path", "op", "old", "new"), select=False, about="What the request changed"
+        )
+        show.notes(got.notes)
 
 
 def moments(frame: pl.DataFrame, now: scope.Scope) -> list[dt.datetime]:
@@ -283,10 +239,6 @@ def moments(frame: pl.DataFrame, now: scope.Scope) -> list[dt.datetime]:
 
 def state(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) -> None:
     """The object as it was after a chosen change."""
-    found = forensic.function("state")
-    if found is None:
-        forensic.missing("The state at a moment")
-        return
     times = moments(frame, now)
     _, middle, right = st.columns([0.06, 0.7, 0.24], vertical_alignment="bottom", gap="large")
     managed = right.toggle(
@@ -302,33 +254,24 @@ def state(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
                 format_func=lambda t: now.text(t, precise=True),
                 key="state-at",
             )
-    with forensic.attempt("The state"):
-        answer = store.call(
-            "state", found, target, at=at + dt.timedelta(microseconds=1), namespace=namespace or None, cluster=now.cluster
-        )
-        show.notes(answer.limits)
-        for known in answer.objects:
-            e = known.event
-            st.caption(
-                f"Known {literal(known.fidelity)} · after {literal(e.verb)} by {literal(e.username)} · {now.text(e.time, precise=True)} · evidence {literal(f'{e.source}:{e.line}')}"
-            )
-            if known.note:
-                show.notes([known.note])
-            if known.object is not None:
-                body = known.object
-                if not managed and isinstance(body.get("metadata"), dict):
-                    body = body | {"metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
-                st.code(show.pretty(yaml_text(body)), language="yaml", height=460, wrap_lines=True)
-            else:
-                show.nothing("Only that it was there is known; its body is not in the log.")
+    got = store.call("state", auditlens.state, target, at=at + _TICK, namespace=namespace or None, cluster=now.cluster)
+    show.notes(got.notes)
+    for row, told in zip(got.frame.iter_rows(named=True), got.tree or (), strict=False):
+        evidence_of = literal(f"{row['source']}:{row['line']}")
+        st.caption(f"Known {literal(row['fidelity'])} · {now.text(row['time'], precise=True)} · evidence {evidence_of}")
+        if row["note"]:
+            show.notes([row["note"]])
+        body = told.get("object")
+        if body is None:
+            show.nothing("Only that it was there is known; its body is not in the log.")
+            continue
+        if not managed and isinstance(body.get("metadata"), dict):
+            body = body | {"metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
+        st.code(show.pretty(yaml_text(body)), language="yaml", height=460, wrap_lines=True)
 
 
 def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) -> None:
     """What differs between two of its moments, and who set each field."""
-    found = forensic.function("diff")
-    if found is None:
-        forensic.missing("The difference of two revisions")
-        return
     times = moments(frame, now)
     left, right, more = st.columns([0.4, 0.4, 0.2], vertical_alignment="bottom")
     words = lambda i: f"{i + 1}. {now.text(times[i], precise=True)}"  # noqa: E731
@@ -337,49 +280,23 @@ def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
     noise = more.toggle(
         "Noise too", key="diff-noise", help="Resource versions, managedFields and other fields that change with every write"
     )
-    with forensic.attempt("The difference"):
-        tick = dt.timedelta(microseconds=1)
-        answer = store.call(
-            "diff",
-            found,
-            target,
-            namespace=namespace or None,
-            cluster=now.cluster,
-            noise=noise,
-            since=times[a] + tick,
-            until=times[b] + tick,
-        )
-        show.notes(answer.limits)
-        fields(answer.as_dicts(), now, who=True, key="-diff")
+    window = {"since": times[a] + _TICK, "until": times[b] + _TICK}
+    got = store.call("diff", auditlens.diff, target, namespace=namespace or None, cluster=now.cluster, noise=noise, **window)
+    answers.draw(
+        got, "diff", now, nothing="No field differs.", columns=("path", "op", "old", "new", "username", "time", "client")
+    )
 
 
 def blame(target: str, namespace: str, now: scope.Scope) -> None:
     """Each field of the last state with who set it."""
-    found = forensic.function("blame")
-    if found is None:
-        forensic.missing("Who set each field")
-        return
-    with forensic.attempt("Who set each field"):
-        rows = store.call("blame", found, target, namespace=namespace or None, cluster=now.cluster)
-        if not rows:
-            show.nothing("No body of this object is in the log.", "Field blame needs request or response bodies of its writes.")
-            return
-        made = [
-            {
-                "path": r["path"],
-                "value": _text(r["value"]),
-                "set_by": r["username"],
-                "time": r["time"],
-                "client": r["client"],
-                "audit_id": r["audit_id"] or r["seen_in"],
-            }
-            for r in rows
-        ]
-        frame = pl.DataFrame(made, infer_schema_length=None)
-        picked = show.table(frame, now, "blame", about="Fields with who set them last")
-        if picked and picked["audit_id"]:
-            with st.container(border=True):
-                evidence.event(picked["audit_id"], now, brief=True, key="blame-evidence")
+    got = store.call("blame", auditlens.blame, target, namespace=namespace or None, cluster=now.cluster)
+    answers.draw(
+        got,
+        "blame",
+        now,
+        nothing="No body of this object is in the log.",
+        hint="Field blame needs request or response bodies of its writes.",
+    )
 
 
 def family(group: str, resource: str, namespace: str, name: str, now: scope.Scope) -> None:
@@ -406,34 +323,11 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
 
 
 def why(target: str, namespace: str, now: scope.Scope) -> None:
-    """From the last change back to its root, link by link."""
-    found = forensic.function("why")
-    if found is None:
-        forensic.missing("The chain of causes")
-        return
-    with forensic.attempt("The chain of causes"):
-        chain = store.call("why", found, target, namespace=namespace or None, cluster=now.cluster)
-        told = chain.as_dict()
-        show.notes(told["limits"])
-        if told["links"]:
-            links(list(reversed(told["links"])), now)
-
-
-def links(ordered: list[dict[str, Any]], now: scope.Scope) -> None:
-    """The chain as a picture and as a table; a click on either opens the event."""
-    picked = lineage.causes(ordered, now)
-    frame = pl.DataFrame(
-        [{k: _text(v) if not isinstance(v, (dt.datetime, int)) else v for k, v in x.items()} for x in ordered],
-        infer_schema_length=None,
-    )
-    row = show.table(
-        frame,
-        now,
-        "why-links",
-        columns=("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line"),
-        about="The links of the chain",
-    )
-    chosen = picked or (row["audit_id"] if row else None)
+    """From the last change back to its root: the chain as a picture and as a table; a click on either opens the event."""
+    got = store.call("why", auditlens.why, target, namespace=namespace or None, cluster=now.cluster)
+    chosen = lineage.causes(list(reversed(got.tree["links"])), now) if got.frame.height else None
+    columns = ("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line")
+    answers.draw(got, "why", now, nothing="The log does not tell why.", columns=columns)
     if chosen:
         with st.container(border=True):
             evidence.event(chosen, now, brief=True, key="why-evidence")

@@ -7,7 +7,7 @@ import datetime as dt
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, forensic, palette, scope, show, store
+from parts import answers, charts, palette, scope, show, store
 
 BUCKETS = 120
 
@@ -46,29 +46,13 @@ def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: 
     )
     if frame.height:
         _strip(frame, now, low, high, seconds)
-    look = forensic.function("completeness")
-    if look and st.toggle(
+    if st.toggle(
         "Look for everything that may be missing",
         key="holes",
         bind="query-params",
         help="Gaps, requests without an end, jumps of resource versions, cut and doubled events; takes longer",
     ):
-        with forensic.attempt("Completeness"):
-            found = store.call("completeness", look, **now.params)
-            show.notes(found.limits)
-            if found.findings:
-                rows = pl.DataFrame([f.as_dict() for f in found.findings], infer_schema_length=None)
-                picked = show.table(
-                    rows,
-                    now,
-                    "holes-found",
-                    columns=("kind", "what", "count", "first", "last", "source", "line"),
-                    about="What may be missing from the log",
-                )
-                if picked:
-                    show.links(picked)
-            else:
-                show.nothing("Nothing is known to be missing.")
+        answers.completeness(now)
 
 
 def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
@@ -183,31 +167,7 @@ def unusual(traffic: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.
         whole = low <= first + dt.timedelta(seconds=1)
         baseline = low + (high - low) / 4 if whole else low
         st.subheader("First seen", anchor=False, help="Users, programs and addresses that the log does not show before")
-        frame = store.figure("newcomers", baseline=baseline, **now.params)
-        if frame.height:
-            picked = show.table(
-                frame,
-                now,
-                "newcomers",
-                columns=("what", "value", "first_time", "events"),
-                height=show.tall(frame.height, 7),
-                config={
-                    "first_time": st.column_config.DatetimeColumn(
-                        "first",
-                        format="HH:mm:ss" if high - low < dt.timedelta(days=1) else "MM-DD HH:mm",
-                        timezone=now.zone,
-                        width=85,
-                    ),
-                },
-                about="Users, programs and addresses seen for the first time",
-            )
-            if picked and picked["what"] == "user":
-                show.link("ask", "What this user did", ":material/person:", question="user-activity", user=picked["value"])
-            elif picked:
-                word = "client" if picked["what"] == "program" else "source_ip"
-                show.link("ask", "Its requests", ":material/list:", question="requests", **{word: picked["value"]})
-        else:
-            show.nothing("Nobody new in this range.")
+        answers.small("first-seen", now, nothing="Nobody new in this range.", before=scope.exact(baseline), limit=50)
         st.caption(
             f"New means not seen before {now.text(baseline)}"
             + (", the first quarter of the log." if whole else ", the start of the range.")
@@ -219,24 +179,10 @@ def busy(now: scope.Scope) -> None:
     left, right = show.halves("busy")
     with left:
         st.subheader("Top talkers", anchor=False)
-        frame = store.figure("talkers", **now.params)
-        most = float(frame["requests"].max() or 1)  # type: ignore[arg-type]
-        bar = st.column_config.ProgressColumn("requests", max_value=most, format="localized", width=110)
-        picked = show.table(
-            frame, now, "talkers", columns=("username", "client", "requests", "failed", "p95_ms"), config={"requests": bar, "p95_ms": st.column_config.NumberColumn("p95 ms", format="%.1f")},
-            height=show.tall(12), about="Users and programs with the most requests",
-        )  # fmt: skip
-        if picked:
-            show.links(picked)
+        answers.small("top", now, nothing="No request in this range.", user="value", limit=20)
     with right:
         st.subheader("Most changed objects", anchor=False, help="Leases, Events and dry runs are left out")
-        frame = store.figure("changed", **now.params)
-        picked = show.table(
-            frame, now, "changed", columns=("name", "namespace", "resource", "changes", "failed"), height=show.tall(12),
-            about="Objects that were changed most",
-        )  # fmt: skip
-        if picked:
-            show.links(picked)
+        answers.small("most-changed", now, nothing="Nothing was changed in this range.", user="mostly_by", limit=20)
 
 
 def main() -> None:

@@ -5,9 +5,24 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, evidence, palette, scope, show, store
+from parts import answers, charts, evidence, palette, scope, show, store
 
-TABS = ("Latency", "Slow requests", "Traces", "Flow control", "Lists and watches", "Conflicts")
+from auditlens.answers.questions import find
+
+# A tab is a question; what it says where there is nothing, what is to be done about that, and what its reader must know.
+TABS = {
+    "Latency": ("slow-requests", "No latencies here.", "They need stages with both timestamps.", "By verb, resource and program, as each log tells it"),
+    "Slow requests": ("slowest-requests", "No requests in this range.", "", "Watches and sessions are left out: their latency is their life"),
+    "Traces": ("traces", "No traces in this range.", "", ""),
+    "Flow control": (
+        "flow-control", "No flow control in this log.",
+        "Priority levels stand in the apiserver's own log at -v=3 and up; audit events do not have them.", "",
+    ),
+    "Watches": ("watch-load", "No watches in this range.", "", ""),
+    "Polling": ("polling", "Nobody polls in this range.", "", ""),
+    "Conflicts": ("conflicts", "No conflicts in this range.", "", ""),
+}  # fmt: skip
+_OF_THE_LOG = ("Latency", "Flow control")  # which the apiserver's own log can answer without audit events
 
 
 def latency(now: scope.Scope) -> None:
@@ -31,56 +46,24 @@ def latency(now: scope.Scope) -> None:
         tooltip=[alt.Tooltip("time_text:N", title="from"), "percentile:N", alt.Tooltip("ms:Q", format=",.2f", title="ms")],
     ).add_params(charts.brush())  # fmt: skip
     charts.brushed(chart, now, "pace", "Latency percentiles over time", 180)
-    rows(now, "latency", "By verb, resource and program; most felt first (p95 and number together)",
-         ("verb", "resource", "client", "requests", "p50_ms", "p95_ms", "p99_ms", "max_ms"), "No latencies here.",
-         "They need stages with both timestamps.", "the slowest of them")  # fmt: skip
-
-
-def rows(
-    now: scope.Scope, name: str, about: str, columns: tuple[str, ...], empty: str, hint: str, what: str | None = "its event"
-) -> None:
-    """A listing with evidence, where a row has `what` to lead to, and exports."""
-    frame = store.figure(name, **now.params)
-    if not frame.height:
-        show.nothing(empty, hint)
-        return
-    st.caption(about)
-    picked = show.table(frame, now, f"perf-{name}", columns=columns, select=what is not None, about=about)
-    if picked and picked.get("audit_id"):
-        with st.container(border=True):
-            evidence.event(str(picked["audit_id"]), now, brief=True, key=f"perf-{name}-evidence")
-    elif picked:
-        which = {"user": picked["username"], "client": picked["client"], "resource": picked["resource"]}
-        show.link("ask", "The requests behind this row", ":material/list:", question="requests", **which)
-    elif what:
-        st.caption(f":material/ads_click: Select a row to see {what}.")
-    with st.container(horizontal=True):
-        show.exports(frame, name, f"export-{name}")
 
 
 def traces(now: scope.Scope) -> None:
     """Slow operations as the apiserver traced them, one as a waterfall, joined with its audit event and log line."""
-    frame = store.figure("traces", **now.params)
+    picked = answers.table(
+        "traces", now, nothing="No traces in this range.",
+        hint="They stand in the apiserver's own log (slow operations, over 500 ms): import it beside the audit log.",
+    )  # fmt: skip
+    frame = store.ask("traces", **answers.asked(find("traces"), now, {})).frame
     if not frame.height:
-        show.nothing(
-            "No traces in this range.",
-            "They stand in the apiserver's own log (slow operations, over 500 ms): import it beside the audit log.",
-        )
         return
-    st.caption("What took the apiserver long, slowest first; select a row for its steps")
-    picked = show.table(
-        frame,
-        now,
-        "traces",
-        columns=("time", "total_ms", "name", "steps", "verb", "url", "audit_id", "source", "line"),
-        about="Traces, slowest first",
-    )
     chosen = picked or frame.sort(pl.col("steps") > 0, descending=True, maintain_order=True).row(0, named=True)
     steps = store.figure("trace_steps", source=chosen["source"], line=chosen["line"], trace_id=chosen["trace_id"])
     waterfall(steps, chosen)
     if chosen["audit_id"]:
         with st.container(border=True):
-            evidence.event(str(chosen["audit_id"]), now, brief=True, key="trace-evidence")
+            if not picked:
+                evidence.event(str(chosen["audit_id"]), now, brief=True, key="trace-evidence")
             evidence.said(str(chosen["audit_id"]), now, "trace")
 
 
@@ -120,27 +103,16 @@ def main() -> None:
     if not show.need_lake(now):
         return
     tab = st.segmented_control(
-        "Performance", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+        "Performance", list(TABS), key="tab", bind="query-params", default="Latency", required=True, label_visibility="collapsed"
     )
+    question, nothing, hint, about = TABS[str(tab)]
     with show.guard("this list"):
+        if tab == "Latency":
+            latency(now)
         if tab == "Traces":
             traces(now)
-        elif tab == "Flow control":
-            rows(now, "flow", "By priority level and flow schema, from the apiserver's httplog lines; times without watches and sessions", ("priority_level", "flow_schema", "requests", "throttled", "p95_ms", "execution_p95_ms", "queue_p95_ms", "seats"),
-                 "No flow control in this log.", "Priority levels stand in the apiserver's own log at -v=3 and up; audit events do not have them.", None)  # fmt: skip
-        elif not show.need_audit(now):
-            return
-        elif tab == "Latency":
-            latency(now)
-        elif tab == "Slow requests":
-            rows(now, "slow", "The slowest 200 requests that are neither watches nor sessions", ("time", "latency_ms", "username", "client", "verb", "resource", "subresource", "namespace", "name", "code", "outcome"),
-                 "No requests in this range.", "")  # fmt: skip
-        elif tab == "Lists and watches":
-            rows(now, "load", "By program; whole lists name no limit and no resource version: they read everything from the store", ("client", "username", "resource", "lists", "whole_lists", "watches", "gets", "list_p95_ms", "watch_seconds"),
-                 "No lists or watches in this range.", "", "its requests")  # fmt: skip
-        else:
-            rows(now, "conflicts", "Writes answered 409, by object: clients that race each other", ("resource", "namespace", "name", "verb", "outcome", "conflicts", "users", "clients", "last_time"),
-                 "No conflicts in this range.", "", "the latest of them")  # fmt: skip
+        elif tab in _OF_THE_LOG or show.need_audit(now):
+            answers.table(question, now, nothing=nothing, hint=hint, about=about)
 
 
 main()

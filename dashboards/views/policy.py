@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, forensic, palette, scope, show, store
+from parts import charts, palette, scope, show, store
 from parts.show import literal
 
 from auditlens import AuditlensError, policy, share
@@ -156,111 +156,97 @@ def _request(
 
 def simulate(made: policy.Policy, now: scope.Scope) -> None:
     """The volume each rule would write of this lake's traffic, and what would be lost and gained."""
-    found = forensic.function("simulate", "policy")
-    if found is None:
-        forensic.missing("Trying a policy on the lake's traffic")
-        return
     if not show.need_audit(now):
         return
-    with forensic.attempt("The simulation"):
-        result = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: found(lake, made, **p), **now.params)
-        of = max(result.now.bytes, 1)
-        cells = st.columns(4)
-        cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
-        cells[1].metric(
-            "With this policy",
-            show.size(result.then.bytes),
-            f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %",
-            delta_color="off",
-            help=f"{result.then.events:,} events",
-        )
-        cells[2].metric("A day", show.size(result.bytes_per_day()), help="Taking it that every hour is like those measured")
-        cells[3].metric(
-            "Dead rules",
-            str(len(result.dead)),
-            help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"),
-        )
-        rules = result.rules.with_columns(
-            pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what")
-        )
-        totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(
-            pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first()
-        )
-        chart = alt.Chart(totals).mark_bar().encode(
-            alt.X("bytes:Q", title="bytes written of this lake's traffic", axis=alt.Axis(format=".2s", tickCount=5)), alt.Y("what:N", sort=None, title=None),
-            alt.Color("level:N", scale=alt.Scale(domain=["None", "Metadata", "Request", "RequestResponse"], range=[palette.quiet(), *palette.series()[:3]]), legend=alt.Legend(orient="top", title=None)),
-            tooltip=["what:N", alt.Tooltip("bytes:Q", format=","), alt.Tooltip("events:Q", format=",")],
-        )  # fmt: skip
-        charts.draw(chart, "sim-chart", "Bytes written by each rule", 18 * totals.height, around=charts.LEGEND + 14)
-        show.table(
-            result.rules,
-            now,
-            "sim-rules",
-            columns=("rule", "level", "stage", "events", "bytes", "percent", "bytes_per_day", "requests", "line"),
-            config={"bytes_per_day": st.column_config.NumberColumn("bytes a day", format="compact", width=85)},
-            select=False,
-            about="Volume of each rule",
-        )
-        st.caption("What changes against the log as it is: lost and less first by size")
-        show.table(
-            result.changes,
-            now,
-            "sim-changes",
-            columns=(
-                "what",
-                "verb",
-                "resource",
-                "level_before",
-                "level_after",
-                "bytes_before",
-                "bytes_after",
-                "stage",
-                "events_before",
-                "events_after",
-            ),
-            config={
-                "level_before": st.column_config.TextColumn("before"),
-                "level_after": st.column_config.TextColumn("after"),
-                "bytes_before": st.column_config.NumberColumn("bytes before", format="compact", width=90),
-                "bytes_after": st.column_config.NumberColumn("after", format="compact", width=60),
-            },
-            select=False,
-            about="What is lost and gained",
-        )
-        show.notes(result.notes)
+    result = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: policy.simulate(lake, made, **p), **now.params)
+    of = max(result.now.bytes, 1)
+    cells = st.columns(4)
+    cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
+    cells[1].metric(
+        "With this policy",
+        show.size(result.then.bytes),
+        f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %",
+        delta_color="off",
+        help=f"{result.then.events:,} events",
+    )
+    cells[2].metric("A day", show.size(result.bytes_per_day()), help="Taking it that every hour is like those measured")
+    cells[3].metric(
+        "Dead rules",
+        str(len(result.dead)),
+        help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"),
+    )
+    rules = result.rules.with_columns(
+        pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what")
+    )
+    totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(
+        pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first()
+    )
+    chart = alt.Chart(totals).mark_bar().encode(
+        alt.X("bytes:Q", title="bytes written of this lake's traffic", axis=alt.Axis(format=".2s", tickCount=5)), alt.Y("what:N", sort=None, title=None),
+        alt.Color("level:N", scale=alt.Scale(domain=["None", "Metadata", "Request", "RequestResponse"], range=[palette.quiet(), *palette.series()[:3]]), legend=alt.Legend(orient="top", title=None)),
+        tooltip=["what:N", alt.Tooltip("bytes:Q", format=","), alt.Tooltip("events:Q", format=",")],
+    )  # fmt: skip
+    charts.draw(chart, "sim-chart", "Bytes written by each rule", 18 * totals.height, around=charts.LEGEND + 14)
+    show.table(
+        result.rules,
+        now,
+        "sim-rules",
+        columns=("rule", "level", "stage", "events", "bytes", "percent", "bytes_per_day", "requests", "line"),
+        config={"bytes_per_day": st.column_config.NumberColumn("bytes a day", format="compact", width=85)},
+        select=False,
+        about="Volume of each rule",
+    )
+    st.caption("What changes against the log as it is: lost and less first by size")
+    show.table(
+        result.changes,
+        now,
+        "sim-changes",
+        columns=(
+            "what",
+            "verb",
+            "resource",
+            "level_before",
+            "level_after",
+            "bytes_before",
+            "bytes_after",
+            "stage",
+            "events_before",
+            "events_after",
+        ),
+        config={
+            "level_before": st.column_config.TextColumn("before"),
+            "level_after": st.column_config.TextColumn("after"),
+            "bytes_before": st.column_config.NumberColumn("bytes before", format="compact", width=90),
+            "bytes_after": st.column_config.NumberColumn("after", format="compact", width=60),
+        },
+        select=False,
+        about="What is lost and gained",
+    )
+    show.notes(result.notes)
 
 
 def coverage(made: policy.Policy, now: scope.Scope) -> None:
     """Which questions the policy lets be answered in full; of a chosen one, what is withheld and the rules it lacks."""
-    judge, brief = forensic.function("coverage", "policy"), forensic.function("coverage_brief", "policy")
-    if judge is None or brief is None:
-        forensic.missing("The coverage of questions by a policy")
+    answers = policy.coverage(made)
+    frame = policy.coverage_brief(answers)
+    counts = dict(frame["answerable"].value_counts().iter_rows())
+    with st.container(horizontal=True):
+        for grade, (icon, colour, meaning) in _GRADES.items():
+            if counts.get(grade):
+                st.badge(f"{counts[grade]} {meaning}", icon=icon, color=colour)  # type: ignore[arg-type]
+    picked = show.table(frame, now, "coverage-matrix", about="Questions and whether the policy lets them be answered")
+    if not picked:
+        st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
         return
-    with forensic.attempt("The coverage"):
-        answers = judge(made)
-        frame = brief(answers)
-        counts = dict(frame["answerable"].value_counts().iter_rows())
-        with st.container(horizontal=True):
-            for grade, (icon, colour, meaning) in _GRADES.items():
-                if counts.get(grade):
-                    st.badge(f"{counts[grade]} {meaning}", icon=icon, color=colour)  # type: ignore[arg-type]
-        picked = show.table(frame, now, "coverage-matrix", about="Questions and whether the policy lets them be answered")
-        if not picked:
-            st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
-            return
-        chosen = next(a for a in answers if a.requirement.name == picked["question"])
-        show.notes([*chosen.withheld(by_choice=False), *(f"by choice: {loss}" for loss in chosen.withheld(by_choice=True))])
-        if rules := chosen.rules_text():
-            st.caption("Rules that would be needed, before those that take the requests away")
-            st.code(show.pretty(rules), language="yaml", wrap_lines=True)
+    chosen = next(a for a in answers if a.requirement.name == picked["question"])
+    show.notes([*chosen.withheld(by_choice=False), *(f"by choice: {loss}" for loss in chosen.withheld(by_choice=True))])
+    if rules := chosen.rules_text():
+        st.caption("Rules that would be needed, before those that take the requests away")
+        st.code(show.pretty(rules), language="yaml", wrap_lines=True)
 
 
 def recommend(text: str, now: scope.Scope) -> None:
     """A policy made from what should be kept and what it may cost, beside the one in the editor."""
-    found = forensic.function("recommend", "policy")
-    if found is None:
-        forensic.missing("Recommending a policy")
-        return
     known = questions()
     groups = sorted({q.group for q in known.values() if q.group})
     keep = st.multiselect(
@@ -275,45 +261,42 @@ def recommend(text: str, now: scope.Scope) -> None:
     if not keep:
         show.nothing("Nothing is to be kept.", "Choose at least one question or group.")
         return
-    with forensic.attempt("The recommendation"):
-        result = store.call(
-            "recommend", lambda lake, **p: found(lake if store.exists() else None, **p), keep=tuple(keep),
-            budget=f"{percent}%" if limited and store.exists() else None, **now.params,
-        )  # fmt: skip
-        cells = st.columns(3)
-        cells[0].metric("Log now", show.size(result.now.bytes))
-        cells[1].metric(
-            "Recommended", show.size(result.predicted.bytes), help=f"{result.predicted.events:,} events of this lake's traffic"
+    result = store.call(
+        "recommend", lambda lake, **p: policy.recommend(lake if store.exists() else None, **p), keep=tuple(keep),
+        budget=f"{percent}%" if limited and store.exists() else None, **now.params,
+    )  # fmt: skip
+    cells = st.columns(3)
+    cells[0].metric("Log now", show.size(result.now.bytes))
+    cells[1].metric(
+        "Recommended", show.size(result.predicted.bytes), help=f"{result.predicted.events:,} events of this lake's traffic"
+    )
+    cells[2].metric(
+        "Within budget", "yes" if result.fits else "no", help="Whether the requirements fit into the budget, if there is one"
+    )
+    changed = list(difflib.unified_diff(text.splitlines(), result.text.splitlines(), "current", "recommended", lineterm="", n=2))
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download",
+            result.text,
+            "audit-policy.yaml",
+            "application/yaml",
+            icon=":material/download:",
+            key="recommended",
+            on_click="ignore",
         )
-        cells[2].metric(
-            "Within budget", "yes" if result.fits else "no", help="Whether the requirements fit into the budget, if there is one"
-        )
-        changed = list(
-            difflib.unified_diff(text.splitlines(), result.text.splitlines(), "current", "recommended", lineterm="", n=2)
-        )
-        with st.container(horizontal=True):
-            st.download_button(
-                "Download",
-                result.text,
-                "audit-policy.yaml",
-                "application/yaml",
-                icon=":material/download:",
-                key="recommended",
-                on_click="ignore",
+        st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(result.text,))
+    yaml, against, lost = st.tabs(["YAML", "Diff to the editor's", "Given up"])
+    with yaml:
+        st.code(show.pretty(result.text), language="yaml", height=460, wrap_lines=True)
+    with against:
+        st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460, wrap_lines=True)
+    with lost:
+        show.notes(result.given_up or ("nothing of what was asked for",))
+        if result.costs:
+            costs = pl.DataFrame(
+                [{"requirement": c.requirement, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs]
             )
-            st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(result.text,))
-        yaml, against, lost = st.tabs(["YAML", "Diff to the editor's", "Given up"])
-        with yaml:
-            st.code(show.pretty(result.text), language="yaml", height=460, wrap_lines=True)
-        with against:
-            st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460, wrap_lines=True)
-        with lost:
-            show.notes(result.given_up or ("nothing of what was asked for",))
-            if result.costs:
-                costs = pl.DataFrame(
-                    [{"requirement": c.requirement, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs]
-                )
-                show.table(costs, now, "costs", select=False, about="What each requirement costs")
+            show.table(costs, now, "costs", select=False, about="What each requirement costs")
 
 
 def _use(text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from conftest import ask, day, event, write
 from streamlit.testing.v1 import AppTest
 
-from auditlens import sql
+from auditlens import completeness, sql
 from auditlens.importing.run import import_files
 
 from .helpers import APP, HOSTILE, frame, metrics, texts
@@ -19,8 +19,8 @@ Page = Callable[..., AppTest]
 NAMES = ("", "timeline", "ask", "object", "event", "access", "performance", "policy", "ingest")
 TABS = (
     *(f"access?tab={t}" for t in ("Secrets", "Sessions", "Impersonation", "Rights", "Tokens", "Anonymous")),
-    *(f"performance?tab={t}" for t in ("Slow requests", "Traces", "Flow control", "Lists and watches", "Conflicts")),
-    *(f"ingest?tab={t}" for t in ("Streams", "Rejects", "Gaps", "Tables", "Upload")),
+    *(f"performance?tab={t}" for t in ("Slow requests", "Traces", "Flow control", "Watches", "Polling", "Conflicts")),
+    *(f"ingest?tab={t}" for t in ("Streams", "Rejects", "Completeness", "Tables", "Upload")),
     *(f"policy?tab={t}" for t in ("One request", "Simulate", "Coverage", "Recommend")),
     *(f"timeline?by={t}" for t in ("users", "nodes")),
     "ask?with=SQL",
@@ -372,16 +372,18 @@ def test_no_stream_is_said(page: Page, small_lake: Path) -> None:
     assert "Nothing streams into this lake" in texts(page(small_lake, "ingest?tab=Streams"))
 
 
-def test_gaps_are_found(page: Page, tmp_path: Path) -> None:
+def test_completeness_is_that_of_the_command_line(page: Page, tmp_path: Path) -> None:
     early, late = list(day(40)), list(day(40))
     for e in late:
         e["auditID"] = "f" + e["auditID"][1:]
         for field in ("requestReceivedTimestamp", "stageTimestamp"):
             e[field] = e[field].replace("2026-11-23", "2026-11-25")
     import_files([write(tmp_path / "audit.log", early + late)], tmp_path / "lake")
-    shown = frame(page(tmp_path / "lake", "ingest?tab=Gaps&least=1 h"))
-    assert shown["seconds"].max() > 86_400 and shown["seconds"].min() >= 3600
-    assert "Nothing" in texts(page(tmp_path / "lake", "ingest?tab=Streams"))
+    expected = completeness(tmp_path / "lake").frame
+    assert "gap" in expected["kind"].to_list()
+    for url in ("ingest?tab=Completeness", "?holes=true"):
+        shown = next(d.value for d in page(tmp_path / "lake", url).dataframe if "kind" in d.value.columns)
+        assert shown["what"].tolist() == expected["what"].to_list(), url
 
 
 def test_login_comes_before_everything(monkeypatch: pytest.MonkeyPatch, small_lake: Path) -> None:
