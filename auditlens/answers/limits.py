@@ -133,8 +133,12 @@ def empty(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: Wi
     ]
     if not held:
         return out or ["the lake holds no audit events"]
-    first, last = (f(t for s in spans.values() if (t := s[n])) for n, f in enumerate((min, max)))
-    out.append(f"nothing found in the log from {_second(first)} to {_second(last)}")
+    first, last = (f((t for s in spans.values() if (t := s[n])), default=None) for n, f in enumerate((min, max)))
+    out.append(
+        f"nothing found in the log from {_second(first)} to {_second(last)}"
+        if first and last
+        else f"nothing found among {sum(s[2] for s in spans.values()):,} rows of {' and '.join(held)}, none with a time that can be read"
+    )
     return out + (_needs(con, asked, of, when) if "audit" in held else [])
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from . import cloudwatch, jsonlog, klog, names, native, registry
 from .line import Line, members, mended, string
-from .salvage import remains
+from .salvage import elided, remains
 from .splitter import Splitter, State
 
 if TYPE_CHECKING:
@@ -204,7 +204,11 @@ class Documents:
         except RecursionError:
             self._too_deep(line, text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.reader.reject(line, _reason(str(error)), text)
+            event = remains(elided(text))
+            if event is not None:
+                self.reader.emit(line, event, cut=True)
+            else:
+                self.reader.reject(line, _reason(str(error)), text)
         else:
             self.value(value, text, line)
 

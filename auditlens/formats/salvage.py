@@ -13,7 +13,7 @@ import msgspec
 from . import native
 from .line import string
 
-__all__ = ["members_before_cut", "remains"]
+__all__ = ["elided", "members_before_cut", "remains"]
 
 _SPACE = re.compile(rb"[\s,]*+")
 _KEY = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
@@ -21,6 +21,8 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"(?:true|false|null|-?\d[\d.eE+-]*)(?=\s*[,}\]])")
 _INSIDE = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 
+_DOTS = re.compile(rb'("[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")|\.{2,}|\xe2\x80\xa6')
+_COMMA = re.compile(rb'("[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")|,\s*([}\]])')
 _ESCAPED_START = b'{\\"kind\\":\\"Event\\",\\"apiVersion\\":\\"audit.k8s.io/'
 
 # of these the complete members are kept when the cut is inside; bodies and lists are not worth half of them
@@ -85,6 +87,12 @@ def remains(text: bytes) -> bytes | None:
         return text[inside:]
     inside = text.find(_ESCAPED_START)
     return _unescaped(text[inside:]) if inside >= 0 else None
+
+
+def elided(text: bytes) -> bytes:
+    """The text without the dots that people put where they left something out, `"extra": { ..... }`, so that what follows is read."""
+    kept = _DOTS.sub(lambda match: match[1] or b"", text)
+    return _COMMA.sub(lambda match: match[1] or match[2], kept) if len(kept) < len(text) else text
 
 
 def _unescaped(text: bytes) -> bytes:
