@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SHARED, event, imported, rows, text, write
+from conftest import SHARED, auditlens, event, imported, rows, text, write
 
 from auditlens.lake import Lake
 from auditlens.lake.care import compact, verify
@@ -52,3 +52,29 @@ def test_odd_names_are_kept_apart_and_come_back_as_they_were(tmp_path: Path) -> 
 def test_clusters_of_the_field(tmp_path: Path, path: str, clusters: list[str]) -> None:
     imported(tmp_path / "lake", SHARED / "field" / path)
     assert [c for (c,) in rows(tmp_path / "lake", "select distinct cluster from audit order by 1")] == clusters
+
+
+def said_about_clusters(tmp_path: Path, lines: list[dict[str, object]], *options: str) -> list[str]:
+    source = write(tmp_path / "a.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    out = auditlens("import", source, "--lake", tmp_path / "lake", *options)
+    assert out.returncode == 0
+    return [line for line in out.stderr.decode().splitlines() if "--cluster" in line]
+
+
+def test_import_says_what_is_unclear_about_clusters(tmp_path: Path) -> None:
+    plain, prod = {"log": text(event(1)).decode()}, shipped(2, "prod")
+    assert said_about_clusters(tmp_path / "a", [plain, prod]) == [
+        "1 records name no cluster and are kept as default; --cluster NAME names it"
+    ]
+    assert said_about_clusters(tmp_path / "b", [plain, prod], "--cluster", "mine") == [
+        "the logs name other clusters than --cluster mine, which is kept: prod"
+    ]
+    assert said_about_clusters(tmp_path / "c", [prod, shipped(3, "prod")]) == []
+    both = prod | {"kubernetes": {"cluster": "test"}}
+    assert said_about_clusters(tmp_path / "d", [both]) == [
+        "a line names two clusters, prod and test; the first is kept, --cluster NAME decides otherwise"
+    ]
+    assert said_about_clusters(tmp_path / "e", [prod | {"cluster_uuid": "0123"}]) == []
+    inner = {"fields": {"cluster": "test"}, "event": {"cluster_name": "prod", "log": text(event(1)).decode()}}
+    (line,) = said_about_clusters(tmp_path / "f", [inner])
+    assert "prod and test" in line

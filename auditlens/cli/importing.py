@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +60,8 @@ def run(
         print(json.dumps(counts))
     else:
         _tell(report, counts, lake)
+    for line in _about_clusters(report, cluster):
+        say(line)
     if counts["rejects"]:
         say(
             f"{counts['rejects']:,} records were rejected; see them with: auditlens sql 'select source, line, reason from rejects'"
@@ -129,6 +133,23 @@ def _tell(report: ImportReport, counts: dict[str, Any], lake: Path) -> None:
         print(line)
 
 
+def _about_clusters(report: ImportReport, asked: str | None) -> Iterator[str]:
+    """What is unclear about the names of clusters, each in a line that says how to name them."""
+    from auditlens.importing.transform import DEFAULT_CLUSTER
+    from auditlens.output import plain
+
+    named: Counter[str] = sum((s.clusters for s in report.sources), Counter[str]())
+    others = sorted(named.keys() - {"", asked})
+    if asked and others:
+        yield f"the logs name other clusters than --cluster {asked}, which is kept: {plain(', '.join(others[:3]))}"
+    disputed = next((s.disputed for s in report.sources if s.disputed), None)
+    if disputed and not asked:
+        kept, other = map(plain, disputed)
+        yield f"a line names two clusters, {kept} and {other}; the first is kept, --cluster NAME decides otherwise"
+    if named[""] and not asked:
+        yield f"{named['']:,} records name no cluster and are kept as {DEFAULT_CLUSTER}; --cluster NAME names it"
+
+
 def summary(lake: Path) -> list[str]:
     """What the lake holds now: window, clusters and levels, gaps, and a next command."""
     from auditlens import engine
@@ -140,18 +161,21 @@ def summary(lake: Path) -> list[str]:
 def _summary(con: Any, lake: Path) -> list[str]:
     from auditlens.output import plain
 
-    first, last, clusters, levels = con.execute(
+    first, last, events, clusters, levels = con.execute(
         """
         select strftime(min(stage_time), '%Y-%m-%d %H:%M:%SZ'), strftime(max(stage_time), '%Y-%m-%d %H:%M:%SZ'),
-            string_agg(distinct cluster, ', ' order by cluster),
+            count(*), string_agg(distinct cluster, ', ' order by cluster),
             (select string_agg(level || ' ' || case when n < 0.005 * sum_n then '<1' else round(100.0 * n / sum_n)::int::varchar end
                 || '%', ', ' order by n desc)
                 from (select level, count(*) as n, sum(count(*)) over () as sum_n from audit group by level))
         from audit
         """
     ).fetchall()[0]
-    if first is None:
+    if not events:
         return ["the lake holds no audit events yet"]
+    if first is None:
+        none = f"the lake holds {events:,} audit events, none of which has a time that can be read"
+        return [f"{none}; clusters: {plain(clusters)}; levels: {plain(levels)}", _next(con, lake)]
     gaps = con.execute(
         """
         -- a silence an apiserver does not keep: its own leases and probes come every few seconds

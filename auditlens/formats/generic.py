@@ -72,6 +72,7 @@ def _context(fields: Fields, line: Line) -> Line:
     time, instance, cluster = names.facts(fields)
     known = line.same(line.text)
     known.time, known.instance, known.cluster = time or line.time, instance or line.instance, cluster or line.cluster
+    known.disputed = (names.disputed(fields, line.cluster) if cluster else None) or line.disputed
     return known
 
 

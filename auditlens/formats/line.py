@@ -65,6 +65,7 @@ class Line:
     continues: bool = False  # the wrapper says that partial lines go on until it says so
     depth: int = 0
     reason: str | None = None  # why the wrapper holds nothing to read
+    disputed: tuple[str, str] | None = None  # two names of its cluster
 
     def same(self, text: bytes, number: int | None = None, offset: int = 0) -> Line:
         """Another text of this line, or of the same document at another place; what is known of it is the same."""
@@ -85,6 +86,8 @@ class Line:
             self.last,
             self.continues,
             self.depth,
+            None,
+            self.disputed,
         )
 
     def inner(
@@ -120,6 +123,7 @@ class Line:
             continues,
             self.depth + 1,
             reason,
+            self.disputed or ((cluster, self.cluster) if cluster and self.cluster and cluster != self.cluster else None),
         )
 
     def hollow(self, reason: str, text: bytes | None = None, listed: bool = False) -> Line:

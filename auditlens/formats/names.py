@@ -13,7 +13,7 @@ import msgspec
 
 from .line import Fields, array, members, rfc3339_of_ms, string
 
-__all__ = ["cluster_of", "facts", "of_group", "of_labels", "of_resource"]
+__all__ = ["cluster_of", "disputed", "facts", "of_group", "of_labels", "of_resource"]
 
 # Fluent Bit, Vector, Filebeat and Elastic Agent (ECS), OpenTelemetry, New Relic, Datadog, Google (also air-gapped: GDCH),
 # OpenShift's collector; Splunk's HEC puts indexed fields under `fields`, Loki and Google labels under `labels`
@@ -36,6 +36,7 @@ _AROUND = ("fields.", "labels.", "metadata.", "tags.")  # objects that hold such
 _TAGS = ("tags", "ddtags")  # lists or texts of NAME:VALUE
 
 _CLUSTER_RANK = {name: rank for rank, name in enumerate(_CLUSTER)}
+_NAMES = {name for name in _CLUSTER if not re.search(r"id\Z", name)}
 _INSTANCE_RANK = {name: rank for rank, name in enumerate(_INSTANCE)}
 _PATHS = (*_CLUSTER, *_INSTANCE, *_AROUND, *(around + path for around in _AROUND for path in _CLUSTER))
 _STEPS = {path[:at] for path in _PATHS for at, char in enumerate(path) if char == "."}
@@ -53,6 +54,16 @@ def facts(fields: Fields) -> tuple[str | None, str | None, str | None]:
     flat = _flat(fields)
     time = next((text for name in _TIME if (text := _moment(flat.get(name)))), None)
     return time, _best(flat, _INSTANCE_RANK), _cluster(flat)
+
+
+def disputed(fields: Fields, around: str | None) -> tuple[str, str] | None:
+    """The name of the cluster and another one, said here or around; ids are no names."""
+    flat = _flat(fields)
+    cluster = _cluster(flat)
+    texts = [text for name in flat if name in _NAMES and (text := string(flat[name]))]
+    if not cluster or cluster not in map(_plain, texts):
+        return None
+    return next(((cluster, text) for text in [*texts, around] if text and _plain(text) != cluster), None)
 
 
 def cluster_of(fields: Fields) -> str | None:
@@ -122,7 +133,11 @@ def _cluster(flat: Fields) -> str | None:
         named = next((text for name in _TAGS if (text := _tagged(flat.get(name)))), None)
     if named is None:
         return of_resource(string(flat.get("_resourceid")) or string(flat.get("resourceid")))
-    return of_resource(named) or named
+    return _plain(named)
+
+
+def _plain(name: str) -> str:
+    return of_resource(name) or name
 
 
 def _tagged(raw: msgspec.Raw | None) -> str | None:

@@ -41,6 +41,7 @@ class Reader:
         self.counts = Counts()
         self.log_format = "kubectl" if format == "kubectl" else "klog"
         self._instance, self._cluster = instance, cluster
+        self.disputed: tuple[str, str] | None = None  # two names of a cluster that one line gave
         self._out: list[Record | Reject] = []
         self._root = Stream(self)
         self._streams: dict[str, Stream] = {}
@@ -206,6 +207,7 @@ class Reader:
 
     def put(self, line: Line, text: bytes, format: str, item: int | None, cut: bool = False) -> None:
         """A record whose line is claimed already."""
+        self.disputed = self.disputed or line.disputed
         self._out.append(
             Record(
                 text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -60,6 +61,7 @@ class SourceReader:
         keep: Filter | None = None,
     ) -> None:  # fmt: skip
         self.dropped = 0  # events that `keep` left out
+        self.clusters = Counter[str]()  # records by the name of the cluster that their wrapper gives, "" where it gives none
         self._keep = keep
         self._source = source
         self._logs = redactor and LogParser(
@@ -69,6 +71,11 @@ class SourceReader:
         self._reader = Reader(format=format)
         self._plain = Counts()
         self._auto = format in ("auto", "audit")
+
+    @property
+    def disputed(self) -> tuple[str, str] | None:
+        """Two names of clusters that one line gave."""
+        return self._reader.disputed
 
     @property
     def counts(self) -> Counts:
@@ -137,6 +144,7 @@ class SourceReader:
             )
             self._plain.lines += int(lines.sum())
             self._plain.records += len(lines)
+            self.clusters[""] += len(lines)
             self._plain.continuations += int(lines.sum()) - len(lines)
             entries = [Entries(data, starts, ends, line, lines > 1)]
         yield from self._collect(found, entries)
@@ -159,6 +167,7 @@ class SourceReader:
         n = len(text)
         self._plain.lines += n
         self._plain.records += n
+        self.clusters[""] += n
         line = np.arange(chunk.first_line, chunk.first_line + n, dtype=np.int64)
         return Piece(self._table(n, text=text, line=line, byte_offset=starts + chunk.offset))
 
@@ -188,8 +197,13 @@ class SourceReader:
     def _log_rows(self, records: list[Record], entries: Sequence[Entries]) -> LogRows | None:
         if not self._logs or not (records or entries):
             return None
-        clusters = [self._source.cluster or _cluster(r.cluster) for r in records]
+        clusters = self._named(records)
         return self._logs.rows(*entries, *([as_entries(records, clusters)] if records else []))
+
+    def _named(self, records: list[Record]) -> list[str | None]:
+        said = [_cluster(r.cluster) for r in records]
+        self.clusters.update(name or "" for name in said)
+        return [self._source.cluster or name for name in said]
 
     def _records(self, rows: list[Record]) -> pa.Table:
         return self._table(
@@ -202,7 +216,7 @@ class SourceReader:
             level=[r.level for r in rows],
             partial=[True if r.cut else None for r in rows],
             instance=_names([r.instance for r in rows], self._source.instance),
-            cluster=_names([self._source.cluster or _cluster(r.cluster) for r in rows], DEFAULT_CLUSTER),
+            cluster=_names(self._named(rows), DEFAULT_CLUSTER),
         )
 
     def _table(self, rows: int, **columns: Any) -> pa.Table:

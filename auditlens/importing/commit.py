@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -38,12 +39,15 @@ class SourceReport:
     continuations: int = 0
     blanks: int = 0
     error: str | None = None  # why reading ended early
+    clusters: Counter[str] = field(default_factory=Counter)  # records by the name their wrapper gives, "" where it gives none
+    disputed: tuple[str, str] | None = None  # two names that one line gives
 
     def take(self, reader: SourceReader) -> None:
         """Keep what a reader counted."""
         counts = reader.counts
         self.lines, self.items, self.records = counts.lines, counts.items, counts.records
         self.continuations, self.blanks, self.dropped = counts.continuations, counts.blanks, reader.dropped
+        self.clusters, self.disputed = reader.clusters, reader.disputed
 
 
 @dataclass(slots=True)
