@@ -25,6 +25,7 @@ _GO_LOG = re.compile(r"(\d{4})/(\d\d)/(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ")
 _CAPNSLOG = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{6}) ([A-Z]) \| ")
 _ZAP = re.compile(r"(\S+)\t([A-Za-z]+)\t(?:([\w.-]+)\t)?(?:([\w./@-]+):(\d+)\t)?(.*)", re.DOTALL)
 _LOGFMT = re.compile(r'(?:time|ts|t)="?([^"\s]+(?: [^"\s]+)?)"? (?:level|lvl)=(\w+) ?|level=(\w+) (?:ts|time)=(\S+) ?')
+_PAIR = re.compile(r'([^\s="]+)=(?:"((?:[^"\\]|\\.)*+)"|([^\s"]*))(?: +|\Z)')
 _FLAG = re.compile(r"Flag --\S+ has been deprecated")
 
 # 1.20 and earlier `GET "/x"`, to 1.30 `method=GET URI="/x" audit-ID="id"` (apiserver pkg/server/filters/wrap.go); since then
@@ -174,6 +175,19 @@ def moment_us(text: str) -> int | None:
         return None
 
 
+def _pairs(text: str) -> dict[str, str]:
+    """The fields of logfmt; nothing when it holds anything else."""
+    pairs: dict[str, str] = {}
+    at, text = 0, text.strip()
+    while at < len(text):
+        match = _PAIR.match(text, at)
+        if match is None:
+            return {}
+        pairs[match[1]] = unquote(match[2]) if match[2] is not None else match[3]
+        at = match.end()
+    return pairs
+
+
 def _other(text: str) -> Entry:
     if match := _GO_LOG.match(text):  # 2026/11/23 04:34:30 httputil: …: local time, severity unknown
         moment = moment_us(f"{match[1]}-{match[2]}-{match[3]}T{match[4]}")
@@ -187,7 +201,13 @@ def _other(text: str) -> Entry:
         )  # fmt: skip
     if match := _LOGFMT.match(text):
         level, stamp = match[2] or match[3], match[1] or match[4]
-        return Entry("logfmt", text[match.end() :], _LEVELS.get(level.lower()), time_us=moment_us(stamp))
+        fields = _pairs(text[match.end() :])
+        if "msg" not in fields:
+            return Entry("logfmt", text[match.end() :], _LEVELS.get(level.lower()), time_us=moment_us(stamp))
+        return Entry(
+            "logfmt", fields.pop("msg").rstrip("\n"), _LEVELS.get(level.lower()), time_us=moment_us(stamp),
+            fields=fields, plain=False,
+        )  # fmt: skip
     if (match := _ZAP.fullmatch(text)) and match[2].lower() in _LEVELS:
         return Entry(
             "zap", match[6], _LEVELS[match[2].lower()], time_us=moment_us(match[1]), logger=match[3],
