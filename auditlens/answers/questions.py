@@ -49,7 +49,7 @@ TIMES = ("since", "until")
 _FLAGS = "boolean"  # type of a parameter whose text begins with this word and a colon
 _NUMBERS = "integer"
 _LOGS = ("klog", "httplog", "trace", "kubectl")
-_AUDIT = ("audit", "requests", "stages", "writes")  # how tables, views and macros of audit events begin
+_AUDIT = ("audit", "ended", "requests", "stages", "writes")  # how tables, views and macros of audit events begin
 
 
 class QuestionError(AuditlensError):
