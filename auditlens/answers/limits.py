@@ -117,12 +117,12 @@ def empty(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: Wi
     inside, params = when.where("seen")
     spans = {
         t: con.execute(
-            f"select min(seen), max(seen), count(*) filter (where {inside}) from (select {'stage_time' if t == 'audit' else 'time'} as seen from {t})",
+            f"select min(seen), max(seen), count(seen) filter (where {inside}), count(*) from (select {'stage_time' if t == 'audit' else 'time'} as seen from {t})",
             params,
         ).fetchall()[0]
         for t in asked.tables
     }
-    held = [t for t, (_, _, count) in spans.items() if count]
+    held = [t for t, (_, _, count, _) in spans.items() if count]
     if not held and when:  # files outside the window are not opened, so the tables look empty
         last = con.execute("select max(last_time) from imports").fetchall()[0][0]
         return [f"the log holds nothing in this window; its last event is of {_second(last) if last else 'no time at all'}"]
@@ -131,14 +131,12 @@ def empty(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: Wi
         for t in spans
         if t in _LOGS and t not in held
     ]
+    if not held and any(s[3] for s in spans.values()):
+        return [f"nothing found among {sum(s[3] for s in spans.values()):,} records, none of which has a time that can be read"]
     if not held:
         return out or ["the lake holds no audit events"]
-    first, last = (f((t for s in spans.values() if (t := s[n])), default=None) for n, f in enumerate((min, max)))
-    out.append(
-        f"nothing found in the log from {_second(first)} to {_second(last)}"
-        if first and last
-        else f"nothing found among {sum(s[2] for s in spans.values()):,} rows of {' and '.join(held)}, none with a time that can be read"
-    )
+    first, last = (f(t for s in spans.values() if (t := s[n])) for n, f in enumerate((min, max)))
+    out.append(f"nothing found in the log from {_second(first)} to {_second(last)}")
     return out + (_needs(con, asked, of, when) if "audit" in held else [])
 
 

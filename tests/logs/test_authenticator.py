@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import SHARED, event, imported, rows, write
 
+from auditlens import ask
 from auditlens.formats.entry import parse
 from auditlens.lake import Lake
-from auditlens.question import ask
 
 ROLE = "arn:aws:iam::111122223333:role/Admin"
 GROUP = "/aws/eks/prod/cluster"
@@ -41,7 +41,7 @@ def request(n: int, session: str, key: str, **fields: Any) -> dict[str, Any]:
 def answer(tmp_path: Path, lines: list[dict[str, Any]], **params: Any) -> list[dict[str, Any]]:
     source = write(tmp_path / "a.jsonl", "".join(json.dumps(one) + "\n" for one in lines).encode())
     imported(tmp_path / "lake", source)
-    return ask(Lake(tmp_path / "lake"), "eks-identities", **params).to_dicts()
+    return ask(Lake(tmp_path / "lake"), "eks-identities", **params).frame.to_dicts()
 
 
 def test_who_is_behind_the_user_of_a_shared_role(tmp_path: Path) -> None:
