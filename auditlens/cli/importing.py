@@ -56,6 +56,12 @@ def run(
     unread = [source for source in report.sources if source.error]
     for source in unread:
         say(f"{plain(source.source)}: {source.error}" + ("; what was read up to there is imported" if source.bytes else ""))
+    if guessed := [source for source in report.sources if source.guessed]:
+        more = f" and {len(guessed) - 1:,} more" if len(guessed) > 1 else ""
+        say(
+            f"{plain(guessed[0].source)}{more}: nothing names the year of {sum(s.guessed for s in guessed):,} log entries; "
+            "it is the last one that is not after the file's own time, in UTC"
+        )
     if output == "json":
         print(json.dumps(counts))
     else:

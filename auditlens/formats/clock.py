@@ -1,7 +1,8 @@
 """Year and zone for klog's `MMDD hh:mm:ss`, from what is known around the text; formats 5.1 of klog's header has neither.
 
-Sources in order: the wrapper's time of the same line, a date that the log itself holds (trace heads, other loggers'
-lines, the file's head), the file's name, and at last the file's mtime as the latest possible moment.
+Sources in order: the wrapper's time of the same line, the file's name, a date that the log itself holds (trace heads, the
+file's head, audit events, wrappers of other lines, other loggers), and at last the file's mtime as the latest possible
+moment. Which of them decides is found out for the whole file before its first entry is dated.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .entry import moment_us
+from .line import RFC3339
 
-__all__ = ["DAY_US", "SOURCES", "UNKNOWN", "Clock", "clues", "named_time"]
+__all__ = ["DAY_US", "SOURCES", "UNKNOWN", "Clock", "Survey", "named_time"]
 
 SOURCES = ("entry", "wrapper", "text", "created", "name", "mtime")
 UNKNOWN = -(1 << 63)
@@ -37,6 +40,8 @@ _CLUES = tuple(
     for word, pattern in (
         (b"(started", rb"\(started:? " + _DATE + b" " + _CLOCK + rb"[.\d]* (?P<zone>[+-]\d{4}) "),
         (b"Log file created at: ", b"Log file created at: " + _DATE + b" " + _CLOCK),
+        # of an event's line the last one: its bodies may hold others
+        (b'"stageTimestamp":"', rb'[^\n]*"stageTimestamp":"' + _DATE + b"T" + _CLOCK),
         (b" (total time: ", rb"\((?P<day>\d\d)-(?P<month>[A-Z][a-z]{2})-(?P<year>\d{4}) " + _CLOCK + rb"[.\d]*\) \(total time: "),
         (b'{"level":"', rb'\{"level":"[a-z]+","ts":"' + _DATE + b"T" + _CLOCK),
         (b" AUDIT: id=", _DATE + b"T" + _CLOCK + rb"[.\d]*Z AUDIT: id="),
@@ -45,6 +50,11 @@ _CLUES = tuple(
     )
 )
 _TRIES = 20  # of one word
+_BELIEVED = 1_388_534_400_000_000  # 2014: what claims to be older than Kubernetes is no date of its log
+_STAMP = re.compile(rb"^[IWEF](\d\d)(\d\d) \d\d:\d\d:\d\d\.\d{6} ", re.MULTILINE)
+# a line with a wrapper's time before its stamp: `2024-01-29T01:40:52.8+01:00 E0129 00:40:52.834559 …`
+_WRAPPED = re.compile(rb"^(" + RFC3339 + rb")[ \t][^\n]{0,200}?[IWEF](\d\d)(\d\d) \d\d:\d\d:\d\d\.\d{6} ", re.MULTILINE)
+_OUT_OF_ORDER = 30  # days that neighbouring lines may be; more is the turn of a year
 _MONTHS = {m: i for i, m in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 
 
@@ -54,7 +64,7 @@ def named_time(name: str) -> int | None:
     return moment_us("{}-{}-{}T{}:{}:{}".format(*match.groups())) if match else None
 
 
-def clues(data: bytes) -> tuple[int | None, str | None, int | None]:
+def _clues(data: bytes) -> tuple[int | None, str | None, int | None]:
     """A moment that log text dates itself by (microseconds since 1970), where it is from, and the zone (microseconds east).
 
     The moment is good to a day: it tells the year. The zone is known only from old trace heads, which name it.
@@ -64,12 +74,66 @@ def clues(data: bytes) -> tuple[int | None, str | None, int | None]:
         while at >= 0 and tries < _TRIES:
             start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
             match = pattern.search(data, start, len(data) if end < 0 else end)
-            if match and (moment := moment_us(_moment(match).decode())) is not None:
+            moment = moment_us(_moment(match).decode()) if match else None
+            if match and moment is not None and moment > _BELIEVED:
                 zone = match["zone"] if "zone" in pattern.groupindex else None
                 east = int(zone[:3]) * _HOUR_US + int(zone[:1] + zone[-2:]) * 60_000_000 if zone else None
                 return moment, "created" if word == _CLUES[1][0] else "text", east
             at, tries = data.find(word, at + len(word)), tries + 1
+    for found in islice(_WRAPPED.finditer(data), _TRIES):
+        moment = moment_us(found[1].decode().replace(" ", "T"))
+        if moment is not None and moment > _BELIEVED and _near(moment, int(found[2]), int(found[3])):
+            return moment, "wrapper", None
     return None, None, None
+
+
+def _near(moment: int, month: int, day: int) -> bool:
+    """Whether that day is the moment's, or one beside it as zones have it."""
+    return any(
+        d is not None and abs(d - moment) < 2 * DAY_US for d in (_day(_year_of(moment) + n, month, day) for n in (-1, 0, 1))
+    )
+
+
+class Survey:
+    """What a source says about its own dates; `look` takes its text piece by piece, whole lines each."""
+
+    def __init__(self) -> None:
+        self.moment: int | None = None
+        self.source: str | None = None
+        self.zone: int | None = None
+        self._first: tuple[int, int] | None = None  # month and day of the first stamp, and of the last one
+        self._last: tuple[int, int] | None = None
+        self._leap = False
+
+    def look(self, data: bytes) -> bool:
+        """Whether it is dated now: then the rest need not be looked at."""
+        self.moment, self.source, self.zone = _clues(data)
+        if self.moment is None:
+            first = _STAMP.search(data)
+            if first:
+                self._first = self._first or (int(first[1]), int(first[2]))
+                *_, last = _STAMP.finditer(data, max(first.start(), len(data) - 65_536)) or [first]
+                self._last = (int(last[1]), int(last[2]))
+                self._leap = self._leap or re.search(rb"^[IWEF]0229 ", data, re.MULTILINE) is not None
+        return self.moment is not None
+
+    def clock(self, name: str, latest: int) -> Clock:
+        """The clock for the source's entries, of which none is after `latest`."""
+        named = named_time(name)
+        if named is not None:
+            return Clock(latest, named, "name", self.zone or 0)
+        if self.moment is not None and self.source is not None:
+            return Clock(latest, self.moment, self.source, self.zone or 0)
+        return Clock(latest, None if self._leap else self._begin(latest))
+
+    def _begin(self, latest: int) -> int | None:
+        """The first day, if the last one is the latest possible: between them a year may turn, but never back."""
+        if self._first is None or self._last is None:
+            return None
+        year = _year_of(latest + _SKEW_US)
+        ends = [d for y in range(year - 8, year + 1) if (d := _day(y, *self._last)) is not None and d <= latest + _SKEW_US]
+        begins = [d for y in range(year - 9, year + 1) if (d := _day(y, *self._first)) is not None]
+        return max((d for d in begins if ends and d <= ends[-1] + _OUT_OF_ORDER * DAY_US), default=None)
 
 
 def _moment(match: re.Match[bytes]) -> bytes:
@@ -87,12 +151,7 @@ class Clock:
 
     def __init__(self, latest: int, anchor: int | None = None, source: str = "mtime", zone: int = 0) -> None:
         self._latest, self._anchor, self.source, self.zone = latest, anchor, source, zone
-
-    def learn(self, anchor: int, source: str, zone: int | None = None) -> None:
-        """Take a dated clue; an anchor from before stays, it has followed the entries."""
-        if self._anchor is None:
-            self._anchor, self.source = anchor, source
-        self.zone = zone if zone is not None else self.zone
+        self.guessed = 0  # entries that nothing but `latest` dates
 
     def midnight(self, month: int, day: int) -> int | None:
         """Microseconds since 1970 of the start of that day, in the stamp's own zone taken for UTC; None for no such day."""
@@ -119,6 +178,8 @@ class Clock:
         out, source = known.copy(), np.zeros(len(known), dtype=np.int8)
         left = out == UNKNOWN
         if wrapper is not None and (inside := left & (wrapper >= 0)).any():
+            if self.source == "mtime" and not self.guessed:  # what stands beside dated lines is of their year
+                self._anchor, self.source = int(wrapper[inside][0]), "wrapper"
             out[inside] = self._beside(wrapper[inside], day[inside], clock[inside])
             source[inside] = SOURCES.index("wrapper")
             left &= ~inside
@@ -133,6 +194,7 @@ class Clock:
                 run = rows[start:stop]
                 out[run] = UNKNOWN if midnight is None else midnight + clock[run] - self.zone
             source[rows] = SOURCES.index(self.source)
+            self.guessed += len(rows) if self.source == "mtime" else 0
         return out, source
 
     def _beside(self, wrapper: Any, day: Any, clock: Any) -> Any:

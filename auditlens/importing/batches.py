@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auditlens.formats import glue
+from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
 from auditlens.importing import logchunks
 from auditlens.importing.logs import Entries, LogParser, LogRows, as_entries
@@ -53,12 +54,12 @@ class SourceReader:
     """Reads one source into pieces and keeps its counts.
 
     Log entries become rows where a redactor is given, and are rejected else. `latest` is a moment (seconds since 1970) that
-    none of them is after.
+    none of them is after, `clock` dates them where the source was surveyed.
     """
 
     def __init__(
         self, source: Source, *, format: str = "auto", redactor: Redactor | None = None, latest: float | None = None,
-        keep: Filter | None = None,
+        keep: Filter | None = None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self.dropped = 0  # events that `keep` left out
         self.clusters = Counter[str]()  # records by the name of the cluster that their wrapper gives, "" where it gives none
@@ -66,7 +67,7 @@ class SourceReader:
         self._source = source
         self._logs = redactor and LogParser(
             source=source.name, import_id=source.import_id, instance=source.instance,
-            cluster=source.cluster or DEFAULT_CLUSTER, redactor=redactor, latest=latest,
+            cluster=source.cluster or DEFAULT_CLUSTER, redactor=redactor, clock=clock, latest=latest,
         )  # fmt: skip
         self._reader = Reader(format=format)
         self._plain = Counts()
@@ -76,6 +77,11 @@ class SourceReader:
     def disputed(self) -> tuple[str, str] | None:
         """Two names of clusters that one line gave."""
         return self._reader.disputed
+
+    @property
+    def guessed(self) -> int:
+        """Log entries whose year nothing tells but when the source was written."""
+        return self._logs.guessed if self._logs else 0
 
     @property
     def counts(self) -> Counts:

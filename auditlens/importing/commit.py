@@ -41,11 +41,13 @@ class SourceReport:
     error: str | None = None  # why reading ended early
     clusters: Counter[str] = field(default_factory=Counter)  # records by the name their wrapper gives, "" where it gives none
     disputed: tuple[str, str] | None = None  # two names that one line gives
+    guessed: int = 0  # log entries whose year nothing tells but when the file was last written
 
     def take(self, reader: SourceReader) -> None:
         """Keep what a reader counted."""
         counts = reader.counts
         self.lines, self.items, self.records = counts.lines, counts.items, counts.records
+        self.guessed = reader.guessed
         self.continuations, self.blanks, self.dropped = counts.continuations, counts.blanks, reader.dropped
         self.clusters, self.disputed = reader.clusters, reader.disputed
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import duckdb
 
+from auditlens.formats.clock import Clock, Survey
 from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.sources import SourceFile, given
@@ -133,7 +134,8 @@ class _Into:
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             writer = Writer(self.con, staging, batch_id, self.redactor)
-            reader = SourceReader(source, format=self.format, redactor=self.redactor, keep=self.keep)
+            tail.clock = tail.clock or _surveyed(tail)
+            reader = SourceReader(source, format=self.format, redactor=self.redactor, keep=self.keep, clock=tail.clock)
             for piece in reader.pieces([chunk]):
                 writer.add(source, piece)
             writer.flush()
@@ -143,6 +145,16 @@ class _Into:
         if done:
             self.report(read.report)
         return done
+
+
+def _surveyed(tail: Tail) -> Clock:
+    """The clock for a file's entries, by what is in it now."""
+    survey = Survey()
+    tail.file.seek(0)
+    while block := tail.file.read(BLOCK):
+        if survey.look(block):
+            break
+    return survey.clock(tail.name, round(os.fstat(tail.file.fileno()).st_mtime * 1e6))
 
 
 class _Follower:

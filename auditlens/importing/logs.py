@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from auditlens.formats import bulk
-from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, clues, named_time
+from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, Survey
 from auditlens.formats.entry import moment_us, parse
 from auditlens.importing.logcolumns import EXACT, filled, httplog, kinds, named, pairs, schema
 from auditlens.importing.logrows import Origin, RowMaker
@@ -85,23 +85,28 @@ class LogParser:
     """The log entries of one source; calls must come in the order of its lines."""
 
     def __init__(
-        self, *, source: str, import_id: str, instance: str, cluster: str, redactor: Redactor, latest: float | None
-    ) -> None:
+        self, *, source: str, import_id: str, instance: str, cluster: str, redactor: Redactor, clock: Clock | None,
+        latest: float | None,
+    ) -> None:  # fmt: skip
         self._shared = {"source": source, "import_id": import_id}
         self._instance, self._cluster = instance, cluster
         self._maker = RowMaker(redactor)
-        now = round((latest or time.time()) * 1e6)
-        named = named_time(source)
-        self._clock = Clock(now, named, "name" if named is not None else "mtime")
-        self._dated = False
+        self._latest = round((latest or time.time()) * 1e6)
+        self._clock = clock or Survey().clock(source, self._latest)
+        self._learns = clock is None
+
+    @property
+    def guessed(self) -> int:
+        """Entries whose year nothing tells but when the source was written."""
+        return self._clock.guessed
 
     def learn(self, data: bytes | memoryview) -> None:
-        """Look for dates in the text before its entries are read."""
-        if not self._dated:
-            anchor, source, zone = clues(bytes(data))
-            if anchor is not None and source is not None:
-                self._clock.learn(anchor, source, zone)
-                self._dated = True
+        """Look for dates in the text before its entries are read: once, for a source has one clock."""
+        if self._learns:
+            survey = Survey()
+            survey.look(bytes(data))
+            self._clock = survey.clock(self._shared["source"], self._latest)
+            self._learns = False
 
     def rows(self, *parts: Entries) -> LogRows:
         """Rows of the entries in these buffers, which may interleave by line; of trace blocks and exchanges those complete."""

@@ -17,6 +17,7 @@ import duckdb
 
 from auditlens import redact as redaction
 from auditlens.errors import AuditlensError, UsageError
+from auditlens.formats.clock import Survey
 from auditlens.importing.batches import Filter
 from auditlens.importing.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
@@ -231,7 +232,12 @@ class _Run:
 
         assert read.file is not None, "what is no file is not read here"
         latest = read.file.mtime
-        reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest, keep=self.keep)
+        clock = None
+        if read.file_bytes and latest is not None:
+            survey = Survey()
+            any(survey.look(piece) for piece in read.file.pieces(read.file_bytes))
+            clock = survey.clock(read.source.name, round(latest * 1e6))
+        reader = SourceReader(read.source, format=self.format, redactor=self.redactor, latest=latest, keep=self.keep, clock=clock)
         with read.file.open(limit=read.file_bytes or None) as stream:
             chunks = ChunkReader(stream, max_line=self.max_line, sha256=read.sha256 or None)
             before = 0

@@ -93,6 +93,17 @@ class SourceFile:
         with self._readable(), self.path.open("rb") as f:
             return _codec(f.read(6)) is not None
 
+    def pieces(self, limit: int | None = None) -> Iterator[bytes]:
+        """The decompressed text in pieces of whole lines, for a look at it; damage ends it."""
+        rest, buffer = b"", bytearray(1 << 20)
+        with self.open(limit) as stream, contextlib.suppress(*decompression_errors()):
+            while size := stream.readinto(memoryview(buffer)):
+                end = buffer.rfind(b"\n", 0, size) + 1
+                if end:
+                    yield rest + buffer[:end]
+                rest = (b"" if end else rest[-len(buffer) :]) + buffer[end:size]
+        yield rest
+
     def open(self, limit: int | None = None) -> Stream:
         """The decompressed bytes; at most `limit` bytes as stored, so that a file that grows is read as it was hashed."""
         with self._readable():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
 from auditlens.importing.chunks import HEAD, MAX_LINE
 from auditlens.importing.transform import PLAIN
@@ -39,6 +40,7 @@ class Tail:
     gone: bool = False  # no longer at its path: nothing new is expected
     grown: float = field(default_factory=time.monotonic)  # when it last had something new
     size: int = 0
+    clock: Clock | None = None  # of its entries, from the first slice on
 
     def ended(self) -> bool:
         """Whether a torn last line will not be completed any more."""
