@@ -19,6 +19,7 @@ import pytest
 
 from auditlens import engine
 from auditlens.importing.follow import follow
+from auditlens.importing.tail import Tail
 
 _PROGRAM = """
 import json, sys
@@ -286,3 +287,16 @@ def test_two_followers_of_one_file_store_its_lines_once(tmp_path: Path, lake: Pa
             follower.kill()
     found = stored(lake)
     assert len(found) == len(set(found)) == 200
+
+
+def test_entries_of_a_log_that_never_rests_are_read(tmp_path: Path) -> None:
+    """Only the last one of each stream waits: it may go on."""
+    entry = "I1123 12:00:00.%06d       1 a.go:1] %d\n\tmore of it\n"
+    plain = "".join(entry % (n, n) for n in range(4)).encode()
+    wrapped = b"".join(b"2026-11-23T12:00:00.1Z stderr F " + line for line in plain.splitlines(keepends=True))
+    for data, ready in ((plain, 6), (wrapped, 6), (plain + wrapped[: len(wrapped) // 4], 8)):
+        (tmp_path / "a.log").write_bytes(data)
+        with (tmp_path / "a.log").open("rb") as file:
+            found = Tail("a.log", file, (0, 0), "").slice(False, "auto")
+        assert found is not None
+        assert bytes(found[0].data).count(b"\n") == ready

@@ -52,6 +52,14 @@ class Reader:
         """Whether no record is pending over the end of the last chunk."""
         return self._root.idle and all(stream.idle for stream in self._streams.values())
 
+    @property
+    def settled(self) -> int | None:
+        """The offset up to which nothing can change: where the first open log entry begins; None if anything else is open."""
+        streams = (self._root, *self._streams.values())
+        if not all(stream.entry_only for stream in streams):
+            return None
+        return min((stream.entry.line.offset for stream in streams if stream.entry), default=None)
+
     def feed(self, chunk: Chunk) -> Iterator[Record | Reject]:
         """The records and rejects that are complete with this chunk."""
         data, end = bytes(chunk.data), len(chunk.data)

@@ -66,6 +66,15 @@ class Stream:
         """Whether nothing waits for a further line."""
         return not (self.entry or self.json.splitter or self.yaml or self.csv or self.in_head or self.pieces)
 
+    @property
+    def entry_only(self) -> bool:
+        """Whether nothing waits but a log entry."""
+        entry, self.entry = self.entry, None
+        try:
+            return self.idle
+        finally:
+            self.entry = entry
+
     # -- in
 
     def take(self, line: Line) -> None:

@@ -95,6 +95,8 @@ def _settled(data: bytes, end: int, format: str) -> int:
         pass
     if whole.idle:
         return end
+    if settled := whole.settled:
+        return settled
     reader, at, settled = Reader(format=format), 0, 0
     while at < end:
         stop = data.find(b"\n", at) + 1
