@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from . import cloudwatch, jsonlog, klog, names, native, registry
+from .ledger import Ledger
 from .line import Line, members, mended, string
 from .salvage import elided, remains
 from .splitter import Splitter, State
-
-if TYPE_CHECKING:
-    from .reader import Reader
-    from .stream import Stream
 
 __all__ = ["Documents", "decoded"]
 
@@ -38,11 +35,30 @@ def decoded(text: bytes) -> dict[str, msgspec.Raw] | list[msgspec.Raw]:
         return _object(fixed) if text[:1] == b"{" else _array(fixed)
 
 
+class Around(Protocol):
+    """What the stream around documents does for them."""
+
+    again: list[Line]  # what else begins on the line just read
+
+    @property
+    def entry(self) -> object | None:
+        """The open log entry."""
+
+    def append(self, text: bytes) -> None:
+        """A further line of the open entry."""
+
+    def end_entry(self) -> None:
+        """The open entry is complete."""
+
+    def route(self, line: Line) -> object:
+        """A line that came out of a wrapper."""
+
+
 class Documents:
     """The JSON side of a stream: at most one document is open."""
 
-    def __init__(self, stream: Stream, reader: Reader) -> None:
-        self.stream, self.reader = stream, reader
+    def __init__(self, stream: Around, ledger: Ledger) -> None:
+        self.stream, self.ledger = stream, ledger
         self.splitter: Splitter | None = None
         self.first: Line | None = None  # the first line of the open document
         self.error = ""  # what was wrong with its first line alone
@@ -69,38 +85,38 @@ class Documents:
         if isinstance(value, list):
             row = cloudwatch.cells(value, line)
             if row is not None:
-                self.reader.route(row)
+                self.stream.route(row)
             elif not value:
-                self.reader.reject(line, "an empty list", text)
+                self.ledger.reject(line, "an empty list", text)
             for element in value if row is None else ():
                 self.item(bytes(element), line)
             return
         if native.is_event(value):
-            self.reader.emit(native.facts(value, line), text)
+            self.ledger.emit(native.facts(value, line), text)
             return
         inner = registry.opened(value, line)
         if inner is not None:
             for found in inner:
-                self.reader.route(found)
+                self.stream.route(found)
         elif jsonlog.is_entry(value):
-            self.reader.emit(line, text, self.reader.log_format)
+            self.ledger.emit(line, text, self.ledger.log_format)
             for event in jsonlog.impacted(value):
-                self.reader.emit(line.inner(event, listed=True), event)
+                self.ledger.emit(line.inner(event, listed=True), event)
         else:
-            self.reader.reject(line, native.why_not(value), text)
+            self.ledger.reject(line, native.why_not(value), text)
 
     def item(self, text: bytes, line: Line) -> None:
         """One element of a list document."""
         if text[:1] == b'"':
             content = string(text)
             if content:
-                self.reader.route(line.inner(content.encode("utf-8", "replace"), listed=True))
+                self.stream.route(line.inner(content.encode("utf-8", "replace"), listed=True))
             else:
-                self.reader.reject(line.inner(text, listed=True), "empty text in a list", text)
+                self.ledger.reject(line.inner(text, listed=True), "empty text in a list", text)
         elif text[:1] in (b"{", b"["):
-            self.reader.route(line.inner(text, listed=True))
+            self.stream.route(line.inner(text, listed=True))
         else:
-            self.reader.reject(line.inner(text, listed=True), "JSON value in a list, not an audit event", text)
+            self.ledger.reject(line.inner(text, listed=True), "JSON value in a list, not an audit event", text)
 
     # -- documents over several lines, or several on one
 
@@ -193,7 +209,7 @@ class Documents:
         self.splitter = self.first = None
         if splitter.list_key is not None:
             if not splitter.items:
-                self.reader.reject(first, "an empty list", splitter.head)
+                self.ledger.reject(first, "an empty list", splitter.head)
             return
         self._document(b"".join(splitter.kept).strip(), first)
 
@@ -206,9 +222,9 @@ class Documents:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             event = remains(elided(text))
             if event is not None:
-                self.reader.emit(line, event, cut=True)
+                self.ledger.emit(line, event, cut=True)
             else:
-                self.reader.reject(line, _reason(str(error)), text)
+                self.ledger.reject(line, _reason(str(error)), text)
         else:
             self.value(value, text, line)
 
@@ -224,9 +240,9 @@ class Documents:
     def _too_deep(self, line: Line, text: bytes) -> None:
         event = remains(text)
         if event is not None:
-            self.reader.emit(line, event, cut=line.cut)
+            self.ledger.emit(line, event, cut=line.cut)
         else:
-            self.reader.reject(line, _TOO_DEEP, text)
+            self.ledger.reject(line, _TOO_DEEP, text)
 
     # -- broken ones
 
@@ -274,12 +290,12 @@ class Documents:
         starts = (text.find(native.AUDIT_START, 1), header.start() if header else -1)
         again = min((at for at in starts if at > 0), default=0)
         if again:
-            self.reader.emit(line, text[:again], cut=True)
+            self.ledger.emit(line, text[:again], cut=True)
             self._again(line, text[again:])
         elif "truncated" in error or line.cut or line.last or _CUT_MARK.search(text[-200:]):
-            self.reader.emit(line, text, cut=True)
+            self.ledger.emit(line, text, cut=True)
         else:
-            self.reader.reject(line, _reason(error), text)
+            self.ledger.reject(line, _reason(error), text)
 
     def _break(self, line: Line, text: bytes, start: int, at: int) -> None:
         """The document cannot go on at `at`: either this line is a new record, or it is where the old one is torn."""
@@ -312,9 +328,9 @@ class Documents:
                 return  # between items, or behind the list: every item was read
         event = remains(text)
         if event is not None:
-            self.reader.emit(line, event, cut=True)
+            self.ledger.emit(line, event, cut=True)
         else:
-            self.reader.reject(line, reason, text)
+            self.ledger.reject(line, reason, text)
 
 
 def _reason(error: str) -> str:

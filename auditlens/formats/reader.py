@@ -1,7 +1,6 @@
 """Every physical line of a source ends up in a record, a reject, a continuation or a blank, and is counted once.
 
-After close(): lines == (records - items) + continuations + blanks. A record's own line is the one it starts on;
-records that share a line, or came out of a list document, are items.
+What is open is the streams' business, the counting the ledger's.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from collections.abc import Iterator
 
 from auditlens.records import Chunk, Counts, Record, Reject
 
-from . import yamldoc
-from .legacy import identity
+from .ledger import Ledger
 from .line import MAX_DEPTH, Line
 from .native import AUDIT_START
 from .splitter import State
@@ -21,9 +19,7 @@ from .stream import Stream
 __all__ = ["Reader"]
 
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?=\n)")  # begins with a literal: ten times as fast as ^
-_HEAD = re.compile(rb"==> (.+) <==\Z")  # of tail, before the lines of each of several files
 _MAX_STREAMS = 1024  # interleaved streams that may have something open
-_MAX_REQUESTS = 100_000  # two-line auditing: requests remembered for their response line
 
 
 _RECORD_SEPARATOR = 0x1E  # before each text of a JSON sequence (RFC 7464): journalctl -o json-seq
@@ -38,14 +34,19 @@ class Reader:
     """
 
     def __init__(self, *, format: str = "auto", instance: str | None = None, cluster: str | None = None) -> None:
-        self.counts = Counts()
-        self.log_format = "kubectl" if format == "kubectl" else "klog"
-        self._instance, self._cluster = instance, cluster
-        self.disputed: tuple[str, str] | None = None  # two names of a cluster that one line gave
-        self._out: list[Record | Reject] = []
-        self._root = Stream(self)
+        self._ledger = Ledger("kubectl" if format == "kubectl" else "klog", instance, cluster)
+        self._root = Stream(self._ledger, self._route)
         self._streams: dict[str, Stream] = {}
-        self._requests: dict[bytes, bytes] = {}
+
+    @property
+    def counts(self) -> Counts:
+        """Of what was read so far."""
+        return self._ledger.counts
+
+    @property
+    def disputed(self) -> tuple[str, str] | None:
+        """Two names of a cluster that one line gave."""
+        return self._ledger.disputed
 
     @property
     def idle(self) -> bool:
@@ -64,7 +65,7 @@ class Reader:
         """The records and rejects that are complete with this chunk."""
         data, end = bytes(chunk.data), len(chunk.data)
         number, pos = chunk.first_line, 0
-        root, counts, out = self._root, self.counts, self._out
+        root, counts, out = self._root, self.counts, self._ledger.out
         mark = 3 if chunk.offset == 0 and data.startswith(b"\xef\xbb\xbf") else 0  # a byte order mark
         if chunk.cut_from is not None:
             self._line(Line(data[mark:].rstrip(b"\r\n"), number, chunk.offset, cut=True))
@@ -101,8 +102,8 @@ class Reader:
         """
         if not self._root.settle():
             return None
-        found = self._out.copy()
-        self._out.clear()
+        found = self._ledger.out.copy()
+        self._ledger.out.clear()
         return found
 
     def close(self) -> Iterator[Record | Reject]:
@@ -110,14 +111,13 @@ class Reader:
         self._root.close()
         while self._streams:
             self._streams.pop(next(iter(self._streams))).close()
-        yield from self._out
-        self._out.clear()
+        yield from self._ledger.out
+        self._ledger.out.clear()
 
     # -- physical lines
 
     def _line(self, line: Line) -> None:
-        self.counts.lines += 1
-        self.counts.continuations += 1  # until a record claims it
+        self._ledger.begin()
         self._root.push(line)
 
     def _in_document(self, data: bytes, pos: int, number: int, offset: int) -> int:
@@ -159,31 +159,26 @@ class Reader:
         self.counts.blanks += blanks
         self.counts.continuations += lines - blanks
 
-    # -- what streams and formats hand back
-
-    def headed(self, text: bytes) -> None:
-        """`tail` names the file that the next lines are from: it is their instance, if no wrapper names one."""
-        if match := _HEAD.match(text):
-            self._instance = match[1].decode("utf-8", "replace")
+    # -- what came out of wrappers
 
     @property
     def inherits(self) -> bool:
         """Whether lines have an instance that they do not name."""
-        return self._instance is not None
+        return self._ledger.instance is not None
 
-    def route(self, line: Line) -> Stream | None:
+    def _route(self, line: Line) -> Stream | None:
         """A line that came out of a wrapper goes to its own stream, one line at a time unless it is JSON."""
         if line.reason is not None:
-            self.reject(line, line.reason, line.text)
+            self._ledger.reject(line, line.reason, line.text)
             return None
         if line.depth > MAX_DEPTH:
-            self.reject(line, f"more than {MAX_DEPTH} wrappers around one another", line.text)
+            self._ledger.reject(line, f"more than {MAX_DEPTH} wrappers around one another", line.text)
             return None
         stream = self._streams.get(line.stream)
         if stream is None:
             if len(self._streams) >= _MAX_STREAMS:
                 self._streams.pop(next(iter(self._streams))).close()
-            stream = self._streams[line.stream] = Stream(self)
+            stream = self._streams[line.stream] = Stream(self._ledger, self._route)
         if line.partial:
             stream.take(line)
             return stream
@@ -196,62 +191,3 @@ class Reader:
             piece.stream, piece.depth = line.stream, line.depth
             stream.take(piece)
         return stream
-
-    def claim(self, line: Line) -> int | None:
-        """Count a record that starts on this line: None when the line is its own, else its number as an item."""
-        root, counts = line.root, self.counts
-        root.items += 1
-        counts.records += 1
-        if root.free and not line.listed:
-            root.free = False
-            counts.continuations -= 1
-            return None
-        counts.items += 1
-        return root.items
-
-    def emit(self, line: Line, text: bytes, format: str = "audit", cut: bool = False) -> None:
-        """A record that starts and ends here."""
-        self.put(line, text, format, self.claim(line), cut)
-
-    def put(self, line: Line, text: bytes, format: str, item: int | None, cut: bool = False) -> None:
-        """A record whose line is claimed already."""
-        self.disputed = self.disputed or line.disputed
-        self._out.append(
-            Record(
-                text,
-                line.number,
-                line.offset,
-                item,
-                format,
-                line.time,
-                line.instance or self._instance,
-                line.cluster or self._cluster,
-                line.level,
-                cut,
-            )
-        )
-
-    def reject(self, line: Line, reason: str, text: bytes) -> None:
-        """A record that cannot be read."""
-        item = self.claim(line)
-        self._out.append(Reject(line.number, line.offset, reason, text, item))
-
-    def legacy(self, line: Line, text: bytes) -> None:
-        """A legacy audit line; of two-line auditing, the response line is joined to its request line."""
-        audit_id, is_request, is_response = identity(text)
-        if is_request:
-            if len(self._requests) >= _MAX_REQUESTS:
-                del self._requests[next(iter(self._requests))]
-            self._requests[audit_id] = text
-        elif is_response:
-            request = self._requests.pop(audit_id, None)
-            if request is not None:
-                text = request + b"\n" + text
-        self.emit(line, text, cut=line.cut)
-
-    def document(self, found: yamldoc.Found) -> None:
-        """A YAML document or list item, or a row of CSV."""
-        if found.reason is not None:
-            self.reject(found.line, found.reason, found.text)
-        else:
-            self.route(found.line.inner(found.text))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from . import csvdoc, glue, http, jsonlog, klog, native, prefixes, registry, yamldoc
 from .documents import Documents
+from .ledger import Ledger
 from .legacy import LEGACY
 from .line import MAX_RECORD, Line
-
-if TYPE_CHECKING:
-    from .reader import Reader
 
 __all__ = ["Stream"]
 
@@ -21,7 +19,7 @@ _MAX_WEAK = 1024  # prefixes remembered
 _MAX_GLUED = 100  # records of different kinds on one line
 
 
-class Entry:
+class OpenEntry:
     """A log entry whose further lines may still come."""
 
     __slots__ = ("blanks", "item", "line", "lines", "passed", "quoting", "size")
@@ -44,10 +42,10 @@ class Entry:
 class Stream:
     """What is open in one stream: at most one JSON or YAML document, one request head, or one log entry."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.json = Documents(self, reader)
-        self.entry: Entry | None = None
+    def __init__(self, ledger: Ledger, route: Callable[[Line], Stream | None]) -> None:
+        self.ledger, self.route = ledger, route  # for records, and for lines that a wrapper held
+        self.json = Documents(self, ledger)
+        self.entry: OpenEntry | None = None
         self.yaml: yamldoc.Document | None = None
         self.csv: csvdoc.Document | None = None
         self.in_head = False  # of an HTTP request
@@ -110,7 +108,7 @@ class Stream:
             turns += 1
             if turns > _MAX_GLUED:
                 line = self.again.pop()
-                self.reader.reject(line, f"more than {_MAX_GLUED} records glued together on one line", line.text)
+                self.ledger.reject(line, f"more than {_MAX_GLUED} records glued together on one line", line.text)
             else:
                 self._read(self.again.pop())
 
@@ -142,14 +140,14 @@ class Stream:
                 and (text.find(native.AUDIT_START, 1) < 0)
             ):
                 self._pass_entry()
-                self.reader.emit(line, text)
+                self.ledger.emit(line, text)
             else:
                 self.json.read(line)
             return
         if self.strong is not None:
             inner = self.strong(line)
             if inner is not None:
-                self.below = self.reader.route(inner)
+                self.below = self.route(inner)
                 return
         if not text or text.isspace():
             self.blank()
@@ -188,18 +186,8 @@ class Stream:
 
     def _fresh(self, line: Line) -> None:
         text = line.text
-        if text[:1] == b"{":
-            if text.endswith(b"}") and not glue.several_documents(text) and not line.cut and not line.last:
-                if jsonlog.starts_entry(text):
-                    self.end_entry()
-                    self.reader.emit(line, text, self.reader.log_format)
-                    return
-                if native.ITEM_START.match(text) and b'_audit_level":"' not in text:
-                    self._pass_entry()
-                    self.reader.emit(line, text)
-                    return
-            if self.json.read(line):
-                return
+        if text[:1] == b"{" and self._json_line(line):
+            return
         if klog.begins_entry(text):
             self._entries(line)
         elif b" AUDIT: id=" in text and LEGACY.match(text.lstrip()):
@@ -208,27 +196,47 @@ class Stream:
         elif klog.is_structure(text) or text in (b"]", b"],"):
             self.end_entry()
             self._end_below()
-            self.reader.headed(text)
-        elif (head := csvdoc.columns(text, self.entry is not None)) is not None:
-            self.end_entry()
-            self.csv = csvdoc.Document(line, *head)
+            self.ledger.headed(text)
         elif self._unwrapped(line) or (text[:1] == b"[" and self.json.read(line)):
             return
-        elif http.is_start(text):
-            self.end_entry()
+        elif not self._begins_document(line):
+            if self.entry is not None:
+                self._entries(line)
+            else:
+                self._unknown(line)
+                return
+        self.yaml_next = self.yaml_next and yamldoc.is_separator(text)
+
+    def _json_line(self, line: Line) -> bool:
+        """An object on a line of its own; False when it is no JSON. What is plainly a record is not decoded."""
+        text = line.text
+        if text.endswith(b"}") and not glue.several_documents(text) and not line.cut and not line.last:
+            if jsonlog.starts_entry(text):
+                self.end_entry()
+                self.ledger.emit(line, text, self.ledger.log_format)
+                return True
+            if native.ITEM_START.match(text) and b'_audit_level":"' not in text:
+                self._pass_entry()
+                self.ledger.emit(line, text)
+                return True
+        return self.json.read(line)
+
+    def _begins_document(self, line: Line) -> bool:
+        """Whether a request, CSV or YAML begins; YAML does not inside a log entry."""
+        text = line.text
+        if http.is_start(text):
             self.in_head = True
         elif yamldoc.is_separator(text):
-            self.end_entry()
             self.yaml_next = True
-        elif self.entry is not None:
-            self._entries(line)
-        elif yamldoc.is_start(text) or (self.yaml_next and yamldoc.is_key(text)):
+        elif self.entry is None and (yamldoc.is_start(text) or (self.yaml_next and yamldoc.is_key(text))):
             self.yaml = yamldoc.Document(line)
             self.yaml.add(line)
+        elif (head := csvdoc.columns(text, self.entry is not None)) is not None:
+            self.csv = csvdoc.Document(line, *head)
         else:
-            self._unknown(line)
-            return
-        self.yaml_next = self.yaml_next and yamldoc.is_separator(text)
+            return False
+        self.end_entry()
+        return True
 
     def _unwrapped(self, line: Line) -> bool:
         for wrapper, strong in registry.wrappers(line.text[0]):
@@ -244,7 +252,7 @@ class Stream:
                 if len(self.weak) < _MAX_WEAK:
                     self.weak.add((wrapper, inner.stream))
                 self.end_entry()
-            self.below = self.reader.route(inner)
+            self.below = self.route(inner)
             return True
         return False
 
@@ -253,17 +261,17 @@ class Stream:
         text = line.text
         before = klog.split(text)[0]
         if len(before) < len(text) and not prefixes.is_one(before) and glue.event_in(before) < 0:
-            self.reader.reject(line, "text line of no known format, a log entry glued to it", before)
+            self.ledger.reject(line, "text line of no known format, a log entry glued to it", before)
             self.again.append(line.same(text[len(before) :]))
             return
         at = registry.embedded(text)
         inner = self.learned.learn(line, at) if at else self.learned.cut(line)
         if inner is not None:
-            self.below = self.reader.route(inner)
+            self.below = self.route(inner)
         elif (below := self._open_below()) is not None:  # the tool put its prefix before the first line of an entry only
             below._entries(line)
         else:
-            self.reader.reject(line, "text line of no known format", text)
+            self.ledger.reject(line, "text line of no known format", text)
 
     def _open_below(self) -> Stream | None:
         """The stream inside the last line's wrappers, if an entry is open there."""
@@ -286,7 +294,7 @@ class Stream:
             line = line.same(text[:stop])
             line.cut = False
             text = line.text.rstrip()
-        self.reader.legacy(line, text)
+        self.ledger.legacy(line, text)
 
     # -- log entries
 
@@ -316,7 +324,7 @@ class Stream:
 
     def _open_entry(self, line: Line, text: bytes) -> None:
         self.end_entry()
-        self.entry = Entry(line, text, self.reader.claim(line))
+        self.entry = OpenEntry(line, text, self.ledger.claim(line))
 
     def append(self, text: bytes) -> None:
         """A further line of the open entry."""
@@ -332,7 +340,7 @@ class Stream:
         if entry is not None:
             self.entry = None
             text = entry.lines[0] if len(entry.lines) == 1 else b"\n".join(entry.lines)
-            self.reader.put(entry.line, text, self.reader.log_format, entry.item, cut)
+            self.ledger.put(entry.line, text, self.ledger.log_format, entry.item, cut)
 
     # -- YAML and CSV
 
@@ -342,7 +350,10 @@ class Stream:
 
     def _found(self, document: yamldoc.Document | csvdoc.Document) -> None:
         for found in document.ready:
-            self.reader.document(found)
+            if found.reason is not None:
+                self.ledger.reject(found.line, found.reason, found.text)
+            else:
+                self.route(found.line.inner(found.text))
         document.ready.clear()
 
     def end_document(self) -> None:
