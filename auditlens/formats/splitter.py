@@ -60,33 +60,9 @@ class Splitter:
         mark = at = pos
         while True:
             if self._list_depth and len(stack) == self._list_depth:
-                at = _BETWEEN.match(buffer, at, end).end()  # type: ignore[union-attr]  # matches always
-                if at >= end:
-                    return State.OPEN, end
-                byte = buffer[at]
-                if byte == 0x5D:  # ]
-                    stack.pop()
-                    self._list_depth = 0
-                    at += 1
-                    if not stack:
-                        return State.DONE, at
-                    mark = at
-                elif byte in _OPENS and (stop := _line_item(buffer, at, end)):
-                    line, offset = where(at)
-                    self.ready.append((buffer[at:stop], line, offset))
-                    at = stop
-                elif byte in _OPENS:
-                    self.item_at = where(at)
-                    stack.append(byte)
-                    mark = at
-                    at += 1
-                else:
-                    scalar = _SCALAR.match(buffer, at, end)
-                    if scalar is None:
-                        return State.BROKEN, at
-                    line, offset = where(at)
-                    self.ready.append((scalar[0], line, offset))
-                    at = scalar.end()
+                state, mark, at = self._between(buffer, at, end, where)
+                if state is not None:
+                    return state, at
                 continue
             at = _SKIP.match(buffer, at, end).end()  # type: ignore[union-attr]  # matches always
             if at >= end:
@@ -115,6 +91,31 @@ class Splitter:
             else:
                 self._keep(buffer[mark:at])
                 return State.BROKEN, at
+
+    def _between(
+        self, buffer: bytes, at: int, end: int, where: Callable[[int], tuple[int, int]]
+    ) -> tuple[State | None, int, int]:
+        """Between the items of the list: the state where feeding ends here, where what is kept begins, and where to go on."""
+        at = _BETWEEN.match(buffer, at, end).end()  # type: ignore[union-attr]  # matches always
+        if at >= end:
+            return State.OPEN, end, end
+        byte = buffer[at]
+        if byte == 0x5D:  # ]
+            self.stack.pop()
+            self._list_depth = 0
+            return None if self.stack else State.DONE, at + 1, at + 1
+        if byte in _OPENS and not (stop := _line_item(buffer, at, end)):
+            self.item_at = where(at)
+            self.stack.append(byte)
+            return None, at, at + 1
+        if byte not in _OPENS:
+            scalar = _SCALAR.match(buffer, at, end)
+            if scalar is None:
+                return State.BROKEN, at, at
+            stop = scalar.end()
+        line, offset = where(at)
+        self.ready.append((buffer[at:stop], line, offset))
+        return None, stop, stop
 
     def _keep(self, piece: bytes) -> None:
         """Hold what belongs to the open item or document; what surrounds a list is not needed."""
