@@ -187,7 +187,7 @@ def state(
     """The objects of a kind, of a name, or all, as they were at a time (default: the end of the log).
 
     Returns:
-        A row an object: resource, namespace, name, uid, `fidelity` (exact, derived, metadata, exists), the request it rests
+        A row an object: resource, namespace, name, uid, `fidelity` (exact, derived, metadata, exists, unknown), the request it rests
         on. `tree` is a list of the same with the objects themselves.
 
     Raises:

@@ -196,6 +196,7 @@ def test_an_empty_answer_says_what_the_log_has_and_what_it_lacks(lake: str) -> N
     assert "the log has no create of pods/eviction" in evicted and "to be complete" in evicted
     unseen = " ".join(answer(lake, "who-deleted", "pod/web-7", namespace="shop").limits)
     assert "2 delete/deletecollection of pods at RequestResponse or more" in unseen or "the log has no" in unseen
+    assert answer(lake, "rejects").limits == ["nothing of what was asked for is among the lake's imports"]
     assert answer(lake, "etcd-health").limits == [
         "the lake holds no klog rows: import the apiserver's own log",
         "the lake holds no trace rows: import the apiserver's own log; it traces what takes longer than 500 ms",

@@ -114,6 +114,8 @@ def _resources(one: Logged, of: Address) -> list[str]:
 
 def empty(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: Window) -> list[str]:
     """Why an answer has no rows, as far as the log at hand tells: what it has of what the question needs, and what it lacks."""
+    if not asked.tables:  # about the imports themselves
+        return ["nothing of what was asked for is among the lake's imports"]
     inside, params = when.where("seen")
     spans = {
         t: con.execute(

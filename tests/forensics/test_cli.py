@@ -44,7 +44,7 @@ def test_why(full: Lake, truth: dict[str, Any], capsys: pytest.CaptureFixture[st
 
 def test_state(full: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(run(capsys, full, "state", "-A", "-o", "json")[0])
-    assert len(rows) > 300 and {r["fidelity"] for r in rows} <= {"exact", "derived", "metadata", "exists"}
+    assert len(rows) > 300 and {r["fidelity"] for r in rows} <= {"exact", "derived", "metadata", "exists", "unknown"}
     documents = list(yaml.safe_load_all(run(capsys, full, "state", "deploy/cart", "-n", "shop", "-o", "yaml")[0]))
     assert documents[0]["spec"]["replicas"] == 5
     out, err = run(capsys, full, "state", "pod/never-was")
