@@ -111,7 +111,7 @@ def test_a_batch_sent_again_also_to_another_replica_changes_no_answer(tmp_path: 
 
 
 def test_bad_bodies_cost_only_themselves(tmp_path: Path) -> None:
-    deep = b'{"items":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
+    deep = b'{"items":[{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
     with Sink(tmp_path) as sink:
         good = batch([event("good"), {"auditID": "half"}, event("ugly", sourceIPs="x"), "text", None, event("also good")])
         for body in (
