@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import zstandard
 from conftest import (
@@ -37,8 +38,13 @@ from conftest import (
 )
 
 from auditlens.errors import LakeError, UsageError
+from auditlens.importing.batches import Piece
+from auditlens.importing.transform import Source, batch_schema
+from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
 from auditlens.lake.care import verify
+from auditlens.records import Reject
+from auditlens.redact import NO_REDACTION
 
 PACKERS = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
@@ -579,3 +585,21 @@ def test_a_lake_below_a_directory_like_a_partition_is_refused(tmp_path: Path) ->
     """Its name would stand in every row: read_parquet takes each COLUMN=value of a path for a column."""
     with pytest.raises(LakeError, match="username=x"):
         Lake(tmp_path / "username=x" / "lake")
+
+
+def test_a_flood_of_short_rejects_is_written_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 million lines of 5 bytes took 1.8 GB when only their text counted."""
+    written: list[int] = []
+
+    def flush(writer: Writer) -> None:
+        written.append(sum(len(piece.rejects) for _, piece in writer._pending))
+        writer._pending, writer._size = [], 0
+
+    monkeypatch.setattr(Writer, "flush", flush)
+    with Lake(tmp_path / "lake").staging() as staging:
+        writer = Writer(duckdb.connect(), staging, "batch", NO_REDACTION)
+        for _ in range(40):
+            piece = Piece(batch_schema().empty_table(), [Reject(1, 0, "no known format", b"abcd", None)] * 5_000)
+            writer.add(Source("junk.log", "junk", "id"), piece)
+    assert len(written) > 2
+    assert max(written) <= 60_000

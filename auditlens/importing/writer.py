@@ -23,6 +23,8 @@ from auditlens.tables import TABLES, Audit, AuditObjects, Rejects, Table
 
 # Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
 _FLUSH = 48 << 20
+# What a record that cannot be read takes on its way to `rejects` beside its text: a flood of short ones is more than its bytes.
+_REJECT = 1 << 10
 
 
 class Writer:
@@ -41,7 +43,7 @@ class Writer:
     def add(self, source: Source, piece: batches.Piece) -> None:
         """Take one piece; writes when enough has come together."""
         self._pending.append((source, piece))
-        self._size += piece.lines.nbytes + sum(len(r.text) for r in piece.rejects) + (piece.logs.size if piece.logs else 0)
+        self._size += piece.lines.nbytes + sum(len(r.text) + _REJECT for r in piece.rejects) + (piece.logs.size if piece.logs else 0)
         if self._size >= _FLUSH:
             self.flush()
 
