@@ -74,10 +74,10 @@ def _read(record: Record) -> Event | Reject:
 
 
 def _shallow(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """The members that the decoder's stack is deep enough for."""
+    """The members that are JSON, and that the decoder's stack is deep enough for."""
     found = {}
     for name, raw in fields.items():
-        with suppress(RecursionError):
+        with suppress(RecursionError, msgspec.DecodeError):
             _skip(raw)
             found[name] = raw
     return found

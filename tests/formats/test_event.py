@@ -161,6 +161,14 @@ def test_lone_surrogates_and_invalid_bytes_become_the_replacement_character() ->
     assert found.request_object == '{"a":"\\ufffd\ufffd"}'.encode()  # a text alone is no body
 
 
+def test_what_is_no_json_inside_a_cut_event_costs_itself_only() -> None:
+    found = read_event(
+        Record(b'{"auditID":"a","stage":"Panic","user":{nonsense},"verb":"get","level":"Metadata"}', 1, 0, cut=True)
+    )
+    assert isinstance(found, Event)
+    assert (found.head.get("user"), found.head["verb"], found.partial) == (None, "get", True)
+
+
 @pytest.mark.parametrize("depth", [900, 5_000, 100_000])
 @pytest.mark.parametrize("name", ["requestObject", "annotations", "user", "new"])
 def test_deep_nesting_is_read_or_rejected(depth: int, name: str) -> None:
