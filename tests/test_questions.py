@@ -1,0 +1,156 @@
+"""Every question: one answer on any number of threads and in any order of rows, and none that fails for one row."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from auditlens import engine
+from auditlens.lake import Lake
+from auditlens.question import Question, questions
+from auditlens.tables import PUBLIC
+from tests import rare
+from tests.conftest import CAPTURES, SHARED, imported, needs_captures
+
+PIECES = 5
+STRANGE = [
+    "null", "true", "7", '""', '"skipped-too-big-size-object"', "skipped-too-big-size-object", "[]", '[{"a":1}]', '{"a":', "{}", "",
+    '{"items":"x","metadata":7,"spec":"y","subjects":3,"rules":"z","roleRef":[],"details":null}',
+    '{"items":[7,null],"metadata":{"finalizers":"x","deletionTimestamp":{},"ownerReferences":7},"spec":{"template":[]},"mutated":{}}',
+    "%zz?command=%&container=%g1&dryRun=", "\u2028{", '{"a":"\\ud800"}',
+]  # fmt: skip
+# whatever makes a question look at more rows
+WIDEST = {"per_minute": 0, "least": 1, "attempts": True, "reads": True, "quiet": True, "prereleases": True, "controllers": True}
+
+
+def parameters(question: Question, **given: Any) -> dict[str, Any]:
+    """The question's defaults, and those of `given` that it has."""
+    values = {p.name: p.default for p in question.params} | {"limit": 1_000_000}
+    values |= given | {"audit_id": "00000000-0000-4000-8000-000000000050"} if question.name == "request" else given
+    return {p.name: values.get(p.name) for p in question.params}
+
+
+def answered(con: duckdb.DuckDBPyConnection, question: Question, **given: Any) -> list[tuple[Any, ...]]:
+    return con.execute(question.sql, parameters(question, **given)).fetchall()
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    folder = tmp_path_factory.mktemp("rare")
+    imported(folder / "lake", *rare.files(folder))
+    return Lake(folder / "lake")
+
+
+def copied(lake: Lake) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
+    """A connection of its own that holds the lake's tables as kept_NAME, and each table's types."""
+    con = duckdb.connect()
+    con.execute("set TimeZone = 'UTC'")
+    stored = engine.connect(lake)
+    types = {}
+    for name in PUBLIC:
+        frame = stored.sql(f"from {name}").to_arrow_table()
+        types[name] = {c: t for c, t, *_ in stored.execute(f"describe {name}").fetchall()}
+        con.register("frame", frame)
+        con.execute(f"create table kept_{name} as from frame")
+        con.unregister("frame")
+    stored.close()
+    return con, types
+
+
+@pytest.fixture(scope="module")
+def tied(lake: Lake) -> Iterator[dict[str, duckdb.DuckDBPyConnection]]:
+    """The same rows inserted in three orders, in pieces that threads read at once; each row has a twin in another line."""
+    made = {}
+    for order in ("forwards", "backwards", "shuffled"):
+        con, types = copied(lake)
+        for name in PUBLIC:
+            columns = ", ".join("line + 100000 as line" if c == "line" else f'"{c}"' for c in types[name])
+            twins = f"union all select {columns} from kept_{name}" if name != "imports" else ""
+            con.execute(f"create table all_{name} as select row_number() over () as n, * from (from kept_{name} {twins})")
+            numbers = [n for (n,) in con.execute(f"select n from all_{name} order by n").fetchall()]
+            if order == "backwards":
+                numbers.reverse()
+            elif order == "shuffled":
+                random.Random(7).shuffle(numbers)
+            con.execute(f"create table place_{name} as select unnest($1) as n, unnest(range($2)) as at", [numbers, len(numbers)])
+            for piece in range(PIECES):
+                con.execute(
+                    f"create table {name}_{piece} as select a.* exclude (n) from all_{name} a join place_{name} p using (n) "
+                    f"where p.at % {PIECES} = {piece} order by p.at"
+                )
+            con.execute(f"create view {name} as " + " union all ".join(f"from {name}_{piece}" for piece in range(PIECES)))
+        con.execute(engine.words())
+        made[order] = con
+    yield made
+    for con in made.values():
+        con.close()
+
+
+@pytest.mark.parametrize("name", sorted(questions()))
+def test_an_answer_does_not_depend_on_threads_and_order(tied: dict[str, duckdb.DuckDBPyConnection], name: str) -> None:
+    question, expected = questions()[name], None
+    for order, con in tied.items():
+        for threads in (1, 2, 8):
+            con.execute(f"set threads = {threads}")
+            found = answered(con, question)
+            expected = expected or found
+            assert found, "no row"
+            assert found == expected, (order, threads)
+
+
+def swapped(column: str, kind: str) -> str | None:
+    """SQL that puts a strange text in a column's place; None for a column that stays."""
+    if kind == "MAP(VARCHAR, VARCHAR)":
+        return f"map_from_entries(list_transform(map_entries({column}), lambda e: row(e.key, strange()))) as {column}"
+    texts = ("request_object", "response_object", "status_details", "status_message", "request_uri", "uri", "url", "added_info")
+    return f"strange() as {column}" if column in texts else None
+
+
+class Swapping:
+    """A lake whose rows stand beside copies of themselves with a strange text in place of bodies and other texts."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.con, types = copied(lake)
+        self.con.execute("create macro strange() as null")
+        for name in PUBLIC:
+            changes = [sql for column, kind in types[name].items() if (sql := swapped(column, kind))]
+            replaced = f"replace ({', '.join(changes)})" if changes else ""
+            self.con.execute(f"create view {name} as select * {replaced} from kept_{name} union all from kept_{name}")
+        self.con.execute(engine.words())
+
+    def failures(self, text: str | None) -> list[tuple[str, str]]:
+        """Which questions fail with this text, and how."""
+        quoted = "null" if text is None else "'" + text.replace("'", "''") + "'"
+        self.con.execute(f"create or replace macro strange() as {quoted}")
+        out = []
+        for question in questions().values():
+            try:
+                answered(self.con, question, **WIDEST)
+            except duckdb.Error as e:
+                out.append((question.name, str(e)[:200]))
+        return out
+
+
+@pytest.fixture(scope="module")
+def swapping(lake: Lake) -> Swapping:
+    return Swapping(lake)
+
+
+@pytest.mark.parametrize("text", [None, *STRANGE])
+def test_no_question_fails_for_one_row(swapping: Swapping, text: str | None) -> None:
+    assert not swapping.failures(text)
+
+
+@pytest.mark.slow
+@needs_captures
+@pytest.mark.timeout(3600)
+def test_no_question_fails_for_one_row_of_other_peoples_logs(tmp_path: Path) -> None:
+    folders = [CAPTURES / "full", CAPTURES / "v4-json-truncate", SHARED / "peers", SHARED / "field", SHARED / "samples"]
+    imported(tmp_path / "lake", *(f for f in folders if f.is_dir()))
+    lake = Swapping(Lake(tmp_path / "lake"))
+    assert not [found for text in [None, *STRANGE] for found in lake.failures(text)]
