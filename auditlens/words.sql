@@ -154,6 +154,15 @@ create macro requests_in(cluster_asked, since, until) as table
 -- all requests, for SQL of one's own
 create view requests as select * from requests_in(null, null, null);
 
+-- groups of Kubernetes itself (k8s.io/api, kube-aggregator, apiextensions-apiserver); others are somebody's CRD or aggregated API,
+-- also where their name ends in k8s.io
+create macro own_group(api_group) as not contains(api_group, '.') or api_group in (
+    'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'apiregistration.k8s.io', 'auditregistration.k8s.io',
+    'authentication.k8s.io', 'authorization.k8s.io', 'certificates.k8s.io', 'coordination.k8s.io', 'discovery.k8s.io',
+    'events.k8s.io', 'flowcontrol.apiserver.k8s.io', 'imagepolicy.k8s.io', 'internal.apiserver.k8s.io', 'networking.k8s.io',
+    'node.k8s.io', 'rbac.authorization.k8s.io', 'resource.k8s.io', 'scheduling.k8s.io', 'settings.k8s.io', 'storage.k8s.io',
+    'storagemigration.k8s.io');
+
 -- plural resource of a request's path, null for what is no resource
 create macro uri_resource(uri) as case
     when regexp_matches(uri, '^/api/[^/?]+/namespaces/[^/?]+/(status|finalize)([?]|$)') then 'namespaces'

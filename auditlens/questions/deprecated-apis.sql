@@ -1,7 +1,7 @@
 /*
 title = "Who still calls deprecated, alpha or beta APIs, and when they go"
 group = "traffic"
-show = ["api_group", "api_version", "resource", "maturity", "removed_release", "username", "client", "requests", "last_time"]
+show = ["status", "api_group", "api_version", "resource", "username", "client", "verbs", "requests", "last_time"]
 needs = "ResponseComplete at Metadata for all requests (annotations since Kubernetes 1.19)"
 
 [[logged]]
@@ -13,7 +13,7 @@ since = ""
 until = ""
 cluster = ""
 user = ""
-prereleases = "boolean: also show alpha and beta APIs that are not deprecated"
+prereleases = "boolean: also show Kubernetes' own alpha and beta APIs that are not deprecated"
 limit = {default = 1000}
 */
 select
@@ -22,6 +22,11 @@ select
     resource,
     subresource,
     maturity,
+    case
+        when annotations['k8s.io/deprecated'] = 'true'
+            then 'deprecated' || coalesce(', not served from ' || annotations['k8s.io/removed-release'] || ' on', '')
+        else maturity || ', may change'
+    end as status,
     annotations['k8s.io/deprecated'] = 'true' as deprecated,
     annotations['k8s.io/removed-release'] as removed_release,
     actor as username,
@@ -34,7 +39,7 @@ select
     cluster
 from ended_in($cluster, $since, $until)
 where resource is not null
-    and (annotations['k8s.io/deprecated'] = 'true' or ($prereleases and maturity in ('alpha', 'beta')))
+    and (annotations['k8s.io/deprecated'] = 'true' or ($prereleases and maturity in ('alpha', 'beta') and own_group(api_group)))
     and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
 group by cluster, api_group, api_version, resource, subresource, maturity, annotations['k8s.io/deprecated'],
     annotations['k8s.io/removed-release'], actor, client

@@ -55,7 +55,7 @@ used as (
         list_sort(array_agg(distinct client)) as clients,
         list_sort(array_agg(distinct verb || ' ' || coalesce(resource, request_uri))) as did,
         list_sort(list_distinct(flatten(list(extra_names(user_extra))))) as identities,
-        min(event_at(stage_time, audit_id, source, line, item)).audit_id as first_audit_id
+        min(event_at(stage_time, audit_id, source, line, item)) as first
     from requests
     where credential is not null
     group by 1, 2
@@ -95,8 +95,7 @@ told as (
     left join accounts as a on a.cluster = k.cluster and a.account = k.account
     union all by name
     select
-        a.* exclude (requests, told, first), a.requests as account_requests, a.first.audit_id as first_audit_id,
-        a.first.source as source, a.first.line as line,
+        a.* exclude (requests, told), a.requests as account_requests,
         'unknown: no ids of credentials in this log (Kubernetes 1.30 writes them)' as use
     from accounts as a
     anti join known as k on k.cluster = a.cluster and k.account = a.account
@@ -122,10 +121,11 @@ select
     did,
     source_ip as issued_from,
     client as issued_with,
-    audit_id,
-    source,
-    line,
-    first_audit_id,
+    -- the request that issued it, else the first that used it
+    coalesce(audit_id, first.audit_id) as audit_id,
+    case when audit_id is null then first.source else source end as source,
+    case when audit_id is null then first.line else line end as line,
+    first.audit_id as first_audit_id,
     cluster
 from told
 where (requests is not null or account_requests is not null or in_window(cluster, stage_time, null, $since, $until))
@@ -133,5 +133,5 @@ where (requests is not null or account_requests is not null or in_window(cluster
     and ($user is null or fits(account, $user) or fits(issuer, $user) or fits(issuer_impersonator, $user)
         or fits_one(list_transform(identities, lambda n: substr(n, strpos(n, '=') + 1)), $user))
 -- people first, then workloads, then the control plane
-order by least(people_first(account), people_first(issuer)), coalesce(stage_time, first_used), credential, account, audit_id, source, line, item, cluster
+order by least(people_first(account), people_first(issuer)), coalesce(stage_time, first_used), credential, account, told.audit_id, told.source, told.line, told.item, cluster
 limit $limit
