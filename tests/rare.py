@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import event, text, when, write
+from auditlens.lake import Lake
+from tests.conftest import event, imported, text, when, write
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample-logs"
 RBAC = {"apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1"}
+CUT_OFF = "00000000-0000-4000-8000-000000000050"  # a request that both logs tell of
 PLACEHOLDER = "skipped-too-big-size-object"  # what AKS puts in place of a body
 
 LOG = b"""Log file created at: 2026/11/23 11:59:00
@@ -108,7 +110,10 @@ def audit() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def files(folder: Path) -> list[Path]:
-    """The log as files, beside what of the sample logs the questions need."""
-    made = [write(folder / "audit.log", text(*audit())), write(folder / "kube-apiserver.log", LOG)]
-    return [*made, SAMPLES / "kubeadm", SAMPLES / "kubectl" / "delete-v8.stderr.log"]
+def lake(folder: Path, **options: Any) -> Lake:
+    """A lake of it, beside what of the sample logs the questions need; its audit log was imported as it grew."""
+    events, path = audit(), folder / "lake"
+    imported(path, write(folder / "audit.log", text(events[0])), **options)
+    log = [write(folder / "audit.log", text(*events) + b"no event\n"), write(folder / "kube-apiserver.log", LOG)]
+    imported(path, *log, SAMPLES / "kubeadm", SAMPLES / "kubectl" / "delete-v8.stderr.log", **options)
+    return Lake(path)

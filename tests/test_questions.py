@@ -10,9 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 
+import auditlens
 from auditlens import engine
+from auditlens.answers.questions import Question, questions
 from auditlens.lake import Lake
-from auditlens.question import Question, questions
 from auditlens.tables import PUBLIC
 from tests import rare
 from tests.conftest import CAPTURES, SHARED, imported, needs_captures
@@ -31,7 +32,7 @@ WIDEST = {"per_minute": 0, "least": 1, "attempts": True, "reads": True, "quiet":
 def parameters(question: Question, **given: Any) -> dict[str, Any]:
     """The question's defaults, and those of `given` that it has."""
     values = {p.name: p.default for p in question.params} | {"limit": 1_000_000}
-    values |= given | {"audit_id": "00000000-0000-4000-8000-000000000050"} if question.name == "request" else given
+    values |= given | {"audit_id": rare.CUT_OFF} if question.name == "request" else given
     return {p.name: values.get(p.name) for p in question.params}
 
 
@@ -41,9 +42,7 @@ def answered(con: duckdb.DuckDBPyConnection, question: Question, **given: Any) -
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    folder = tmp_path_factory.mktemp("rare")
-    imported(folder / "lake", *rare.files(folder))
-    return Lake(folder / "lake")
+    return rare.lake(tmp_path_factory.mktemp("rare"))
 
 
 def copied(lake: Lake) -> tuple[duckdb.DuckDBPyConnection, dict[str, Any]]:
@@ -154,3 +153,64 @@ def test_no_question_fails_for_one_row_of_other_peoples_logs(tmp_path: Path) -> 
     imported(tmp_path / "lake", *(f for f in folders if f.is_dir()))
     lake = Swapping(Lake(tmp_path / "lake"))
     assert not [found for text in [None, *STRANGE] for found in lake.failures(text)]
+
+
+def told(lake: Lake, question: str, *columns: str, **params: Any) -> list[tuple[Any, ...]]:
+    """These columns of an answer."""
+    return auditlens.ask(lake, question, **params).frame.select(columns).rows()
+
+
+JANE = ("u-x2o", "system:serviceaccount:cattle-system:proxy")
+
+
+@pytest.mark.parametrize(
+    "user", ["u-x2o", "jane.doe@example.com", "jane*", "azuread_user://1", "system:serviceaccount:cattle-system:*"]
+)
+@pytest.mark.parametrize("question", ["rbac-changes", "session", "requests", "history", "impersonation", "user-activity"])
+def test_who_acted_is_the_person_behind_the_proxy(lake: Lake, question: str, user: str) -> None:
+    extra = {"resource": "clusterrolebindings", "name": "grant"} if question == "history" else {"user": user}
+    assert JANE in told(lake, question, "username", "impersonator", **extra)
+
+
+def test_the_deletion_is_the_persons(lake: Lake) -> None:
+    found = told(lake, "who-deleted", "username", "root_username", object="clusterrolebinding/grant")
+    assert found == [("u-x2o", "u-x2o")]
+    assert ("u-x2o",) in told(lake, "top", "value", by="user", limit=1000)
+    assert ("system:serviceaccount:cattle-system:proxy",) not in told(lake, "top", "value", by="user", limit=1000)
+
+
+def test_a_name_of_the_identity_provider_is_shown_and_found(lake: Lake) -> None:
+    for user in ("ASIAX", "arn:aws:sts::1:assumed-role/Admin/joe", "*/joe"):
+        found = told(lake, "rbac-changes", "username", "identity", user=user)
+        assert ("kubernetes-admin", ["accessKeyId=ASIAX", "arn=arn:aws:sts::1:assumed-role/Admin/joe"]) in found
+
+
+def test_a_refused_impersonation_says_whom_it_was_for_and_what_was_asked(lake: Lake) -> None:
+    for question in ("impersonation", "secret-access", "denied", "session", "requests"):
+        assert ("carol", "admin", "db") in told(lake, question, "username", "wanted", "name", user="carol"), question
+
+
+def test_an_open_watch_and_requests_without_login_are_shown(lake: Lake) -> None:
+    assert ("mallory", "watch", "open") in told(lake, "secret-access", "username", "verb", "outcome")
+    assert {("system:anonymous", 403), ("(login failed)", 401)} <= set(told(lake, "anonymous-requests", "username", "code"))
+
+
+def test_a_placeholder_is_no_body_and_hides_no_grant(lake: Lake) -> None:
+    assert {("grant", "ClusterRole/cluster-admin"), ("skipped", None)} <= set(told(lake, "rbac-changes", "name", "role"))
+
+
+def test_a_token_is_not_unused_where_the_log_has_no_ids(lake: Lake) -> None:
+    row = auditlens.ask(lake, "token-lineage", user="dave").frame.to_dicts()[0]
+    assert (row["requests"], row["account_requests"]) == (None, 1) and row["use"].startswith("unknown: no ids")
+    people = auditlens.ask(lake, "token-lineage").frame["service_account"].to_list()
+    assert not people[0].startswith("system:")
+
+
+def test_only_kubernetes_own_apis_are_prereleases(lake: Lake) -> None:
+    found = told(lake, "deprecated-apis", "resource", "status", prereleases=True)
+    assert ("flowschemas", "deprecated, not served from 1.32 on") in found
+    assert "gizmos" not in {resource for resource, _ in found}
+
+
+def test_a_budgets_refusal_is_called_that(lake: Lake) -> None:
+    assert [outcome for (outcome,) in told(lake, "evictions", "outcome")] == ["blocked by budget", "created"]
