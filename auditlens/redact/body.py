@@ -9,6 +9,7 @@ import binascii
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -75,7 +76,7 @@ class Pass:
         who = {k: new[k] for k in ("user", "impersonatedUser") if k in new}
         return {
             **dict(self.strings(new, self.hide)),
-            **dict(self.strings(who, lambda s: hide(s, self.token, identity=True))),
+            **dict(self.strings(who, lambda s: self.hide(s, identity=True))),
         }
 
     def note(self, key: str, value: Any, rule: ObjectRule | None) -> Any:
@@ -92,10 +93,7 @@ class Pass:
         if isinstance(value, str):
             return change(value)
         if isinstance(value, dict):
-            return {
-                change(k): self.named(k, v) if isinstance(v, str) and _announces(k) else self.strings(v, change)
-                for k, v in value.items()
-            }
+            return {change(k): self.strings(v, partial(self.named, k) if _announces(k) else change) for k, v in value.items()}
         return [self.strings(v, change) for v in value] if isinstance(value, list) else value
 
     def quoted(self, message: str) -> str:
@@ -211,9 +209,11 @@ class Pass:
 
     # -- texts
 
-    def hide(self, text: str) -> str:
+    def hide(self, text: str, identity: bool = False) -> str:
         """A text without the values in it."""
-        return hide(text, self.token)
+        if is_manifest(text):
+            return _STR.decode(self.string(encode(text), None, False, 0))
+        return hide(text, self.token, identity=identity)
 
     def string(self, raw: bytes, rule: ObjectRule | None, strict: bool, depth: int) -> bytes:
         """A string that may hold JSON. `strict`: it must, and be readable, or it goes as a whole."""

@@ -19,7 +19,7 @@ _HINTED: Final = _LOOK_BACK.sub("", f"{rules.NAMES}|{rules.HEADERS}")
 _NAMED: Final = "|".join(
     (
         rf'(?:{_HINTED})s?\\*"\s*:\s*(?:\\*"|[\[0-9-])',  # a JSON key of a text, a number or a list
-        rf"(?:{_HINTED})s?(?:\\*'|%22|%27|\\+u00..)?(?:\s|\\+[nrt]|\+|%20)*(?:=|:|%3[ad])",
+        rf"(?:{_HINTED})s?(?:\\*'|(?:%5c)*(?:%22|%27)|\\+u00..|\\*\",\s*\\*\"|(?:&|\\+u0026)command=)?(?:\s|\\+[nrt]|\+|%20)*(?:=|:|%3[ad])",
         rf"(?:^|[\s\"'+=]|%20)--?(?:[a-z0-9]+[-_])*(?:{_HINTED})(?:\\*[\"']|\s|\\+[nrt]|\+|%20|&|\\+u0026)",
         rf'(?:{"|".join(rules.PAIRS)})\\*"\s*:\s*\\*"[\w. -]*(?:{_HINTED})\\*"',
         rf'path\\*"\s*:\s*\\*"/[^"]*(?:{_HINTED})\\*"',  # of a JSON patch

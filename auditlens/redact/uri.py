@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from auditlens.redact import rules
 from auditlens.redact.suspect import may_hold
-from auditlens.redact.text import TOKEN, Token, arguments, hide, undone
+from auditlens.redact.text import TOKEN, Token, arguments, hide, is_manifest, undone
 
 # A URI with a query in the midst of a text.
 _IN_TEXT: Final = re.compile(r"(?:(?<=[\s\"'=(,\[])|(?<=\burl:)|^)(?:https?:/)?/[^\s\"'\\]*(?:\?|%)(?:\\u0026|[^\s\"'\\])*")
@@ -59,6 +59,8 @@ def in_text(text: str, clean: Callable[[str], str]) -> str:
 def _decoded(text: str, token: Token) -> str:
     text = hide(text, token)
     inner = undone(text)
+    if is_manifest(inner):
+        return token(inner.encode("utf-8", "surrogatepass"))
     if inner != text and (clean := hide(inner, token)) != inner:
         return clean
     return text
