@@ -109,9 +109,11 @@ def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     node = tracer.life(Address("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
     if node is not None and node.deleted is not None and node.deleted.received <= event.time:
         return Cause(node, node.deleted, f"{node.key} deleted", "pod-gc: pods of a node that is gone are deleted", CERTAIN)
-    taint = _tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else None
-    if node is not None and taint is not None:
-        return Cause(node, taint, f"{node.key} tainted {OUT_OF_SERVICE}", "pod-gc: pods of such a node are deleted", CERTAIN)
+    taints = _tainted(node, event, lambda taint: taint.get("key") == OUT_OF_SERVICE) if node is not None else []
+    if node is not None and taints:
+        return Cause(
+            node, taints[-1][1], f"{node.key} tainted {OUT_OF_SERVICE}", "pod-gc: pods of such a node are deleted", CERTAIN
+        )
     return (
         "pod GC deletes pods of lost nodes and too many finished ones; no deletion of the node and no taint "
         f"{OUT_OF_SERVICE} is in the log (delete of nodes at Metadata, patch of nodes at Request)"
@@ -126,10 +128,27 @@ def by_taint(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     node = tracer.life(Address("", ("nodes",), name, None, life.key.cluster), event.time)
     if node is None:
         return f"node {name} is not in the log"
-    found = _tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
-    if found is None:
-        return f"no NoExecute taint of {node.key} is in the log; it takes patch of nodes at Request"
-    return Cause(node, found, f"{node.key} tainted NoExecute", "taint: pods that do not tolerate it are deleted", CERTAIN)
+    taints = _tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
+    borne = body_at(life, event.time).get("spec", {}).get("tolerations") or []
+    found = [e for taint, e in taints if not any(_bears(t, taint) for t in borne if isinstance(t, dict))]
+    if not found:
+        return (
+            f"no NoExecute taint of {node.key} is in the log that the pod does not tolerate; it takes patch of nodes at Request"
+        )
+    if len({e.actor for e in found}) > 1:
+        named = ", ".join(f"{e.actor} ({e.audit_id})" for e in found)
+        return f"{node.key} has several NoExecute taints, by {named}: for which of them the pod had to go cannot be told"
+    rule = "taint: pods that do not tolerate it are deleted"
+    return Cause(node, found[-1], f"{node.key} tainted NoExecute", rule, CERTAIN)
+
+
+def _bears(toleration: dict[str, Any], taint: dict[str, Any]) -> bool:
+    """Whether a pod stays for good in spite of a taint (core/v1 Toleration.ToleratesTaint)."""
+    if toleration.get("tolerationSeconds") is not None or toleration.get("effect") not in (None, "", taint.get("effect")):
+        return False
+    if toleration.get("key") not in (None, "", taint.get("key")):
+        return False
+    return toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _node_name(pod: Life, event: Event) -> str | None:
@@ -137,18 +156,17 @@ def _node_name(pod: Life, event: Event) -> str | None:
     return name
 
 
-def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> Event | None:
-    """The last request before an event that gave a node a taint that fits and that it did not have."""
-    found, had = None, set[tuple[str | None, str | None]]()
+def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], Event]]:
+    """The taints that fit and that a node has by an event, each with the request that gave it, in the order of these."""
+    had: dict[tuple[str | None, str | None], tuple[dict[str, Any], Event]] = {}
     for r in node.revisions:
         if r.event.received > before.time:
             break
         if r.object is not None:
             taints = (r.object.get("spec") or {}).get("taints") or []
-            has = {(t.get("key"), t.get("effect")) for t in taints if isinstance(t, dict) and fits(t)}
-            found = r.event if has - had else found if has else None
-            had = has
-    return found
+            has = {(t.get("key"), t.get("effect")): t for t in taints if isinstance(t, dict) and fits(t)}
+            had = {k: had.get(k, (t, r.event)) for k, t in has.items()}
+    return sorted(had.values(), key=lambda h: h[1].order)
 
 
 def by_kubelet(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -182,13 +200,19 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
         """,
         {"time": event.time, "user": event.username, "node": _node_name(life, event)},
     )
+    makers: dict[str | None, tuple[Life, Event]] = {}
     for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
         if e.key == life.key:
             continue
         pod = tracer.life(Address("", ("pods",), e.key.name, e.key.namespace, e.key.cluster), event.time)
         made = next((m for m in pod.events if m.verb == "create" and m.subresource is None), None) if pod else None
         if pod is not None and made is not None:
-            return Cause(pod, made, f"{pod.key} created", "preemption: a pod of higher priority took its place", LIKELY)
+            makers.setdefault(made.actor, (pod, made))
+    if len(makers) > 1:
+        named = ", ".join(str(pod.key) for pod, _ in makers.values())
+        return f"several pods were to go to its node ({named}): for which of them it was preempted cannot be told"
+    for pod, made in makers.values():
+        return Cause(pod, made, f"{pod.key} created", "preemption: a pod of higher priority took its place", LIKELY)
     return "for which pod it was preempted is not in the log; it takes patch of pods/status at Request, and the pod's node"
 
 

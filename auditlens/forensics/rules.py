@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from auditlens import kinds
 from auditlens.answers.address import Address
 from auditlens.forensics import endings
 from auditlens.forensics.events import Event
@@ -151,6 +152,27 @@ def _siblings(tracer: Tracer, owner: Life, since: Event, event: Event) -> tuple[
     return len(alive), made, gone
 
 
+# What of a Deployment makes its controller size, make and drop ReplicaSets (pkg/controller/deployment: sync, rolling, rollback).
+_ROLLOUT = ("spec.replicas", "spec.template", "spec.paused", "spec.strategy", "spec.rollbackTo", "spec.revisionHistoryLimit")
+
+
+def _rolled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """The deployment controller sizes ReplicaSets for a change of replicas or template; what else of the spec changed is none of it."""
+    found = _owner_life(tracer, life, event)
+    if isinstance(found, str) or life.key.resource != "replicasets":
+        return _owner(tracer, life, event)
+    owner, sure = found
+    out = _driven(owner, driver(owner, event.time, paths=_ROLLOUT), "owner", "the controller carries out its owner's spec")
+    return out if isinstance(out, str) else _weaker(out, sure)
+
+
+def _followed(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+    """Endpoints are made and deleted with their Service, and change with its pods."""
+    if event.verb in ("update", "patch"):
+        return "endpoints follow pods and their readiness; which of them made this change no request shows"
+    return _owner(tracer, life, event)
+
+
 def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object."""
     wanted = Address("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
@@ -158,7 +180,9 @@ def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
         if hpa.first.received > event.time or (hpa.ended is not None and hpa.ended.time < event.received):
             continue
         spec = body_at(hpa, event.time).get("spec") or {}
-        if (spec.get("scaleTargetRef") or {}).get("name") != life.key.name:
+        ref = spec.get("scaleTargetRef") or {}
+        resource = kinds.resource_of(group_of(ref.get("apiVersion")), ref.get("kind", ""))
+        if ref.get("name") != life.key.name or resource not in (None, life.key.resource):
             continue
         change = driver(hpa, event.time)
         replicas = ((event.request if isinstance(event.request, dict) else {}).get("spec") or {}).get("replicas")
@@ -218,16 +242,25 @@ def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """clusterrole-aggregation-controller copies rules from ClusterRoles that match aggregationRule."""
     best: Cause | None = None
+    wanted = _selected(life, event)
     for role in tracer.lives(Address("rbac.authorization.k8s.io", ("clusterroles",), None, None, life.key.cluster)):
         labels = (body_at(role, event.time).get("metadata") or {}).get("labels") or {}
-        if role.key == life.key or not any(k.startswith("rbac.authorization.k8s.io/aggregate-to") for k in labels):
+        if role.key == life.key or not any(chosen.items() <= labels.items() for chosen in wanted):
             continue
         change = driver(role, event.time, paths=("rules", "metadata.labels"))
         if change is not None and (best is None or change.event.order > best.event.order):
             best = Cause(
-                role, change.event, change.words, "aggregation: it copies the rules of roles with a matching label", LIKELY
-            )
-    return best or "no ClusterRole with an aggregation label is in the log"
+                role, change.event, change.words, "aggregation: it copies the rules of roles with a matching label", LIKELY,
+                change.limit, open=change.limit is not None,
+            )  # fmt: skip
+    return best or "no ClusterRole whose labels it aggregates is in the log"
+
+
+def _selected(life: Life, event: Event) -> list[dict[str, str]]:
+    """The labels that an aggregated role chooses roles by; those of admin, edit and view where no body shows them."""
+    rule = body_at(life, event.time).get("aggregationRule") or {}
+    found = [s.get("matchLabels") for s in rule.get("clusterRoleSelectors") or [] if isinstance(s, dict)]
+    return [f for f in found if f] or [{f"rbac.authorization.k8s.io/aggregate-to-{life.key.name}": "true"}]
 
 
 def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
@@ -261,6 +294,10 @@ def _beside(found: list[Life], event: Event, deletes: bool, rule: str) -> Cause 
 
 _CHANGES: dict[str, Rule] = {
     "horizontal-pod-autoscaler": _hpa,
+    "deployment-controller": _rolled,
+    "endpoint-controller": _followed,
+    "endpointslice-controller": _followed,
+    "endpointslicemirroring-controller": _followed,
     "replicaset-controller": _replicated,
     "scheduler": _bound,
     "certificate-controller": _signed,

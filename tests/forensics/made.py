@@ -8,12 +8,14 @@ from typing import Any
 from auditlens.forensics.why import Chain
 
 CONTROLLERS = "system:serviceaccount:kube-system:"
-GROUPS = {"jobs": "batch", "cronjobs": "batch", "deployments": "apps", "replicasets": "apps"}
+GROUPS = {"jobs": "batch", "cronjobs": "batch", "deployments": "apps", "replicasets": "apps", "statefulsets": "apps",
+          "horizontalpodautoscalers": "autoscaling", "endpointslices": "discovery.k8s.io", "clusterroles": "rbac.authorization.k8s.io"}  # fmt: skip
 KINDS = {
     "pods": "Pod", "nodes": "Node", "jobs": "Job", "cronjobs": "CronJob", "configmaps": "ConfigMap", "deployments": "Deployment",
-    "replicasets": "ReplicaSet", "persistentvolumes": "PersistentVolume", "namespaces": "Namespace", "secrets": "Secret",
+    "replicasets": "ReplicaSet", "statefulsets": "StatefulSet", "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+    "endpointslices": "EndpointSlice", "clusterroles": "ClusterRole", "services": "Service", "persistentvolumes": "PersistentVolume", "namespaces": "Namespace", "secrets": "Secret",
 }  # fmt: skip
-CLUSTER_WIDE = ("nodes", "persistentvolumes", "namespaces")
+CLUSTER_WIDE = ("clusterroles", "nodes", "persistentvolumes", "namespaces")
 
 
 class Log:

@@ -116,3 +116,89 @@ def test_jobs_and_pods_of_a_cronjob_are_of_who_made_it(make_lake: Callable[..., 
     lake = make_lake(log.lines)
     assert root(why(lake, "pod/tick-1-x", namespace="shop", event="create")) == ("ann", id)
     assert root(why(lake, "job/manual", namespace="shop", event="create")) == ("bob", by_hand)
+
+
+def test_of_two_taints_the_one_that_is_not_borne_counts(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    borne = pod("n1")
+    borne["spec"]["tolerations"] = [{"key": "mine", "operator": "Exists", "effect": "NoExecute"}]
+    log("ann", "create", "pods/web", borne)
+    log("ann", "create", "nodes/n1", taints())
+    id = log("bob", "patch", "nodes/n1", taints("gone=NoExecute"))
+    log("zoe", "patch", "nodes/n1", taints("gone=NoExecute", "mine=NoExecute"))
+    log("*taint-eviction-controller", "delete", "pods/web", borne)
+    assert root(why(make_lake(log.lines), "pod/web", namespace="shop", event="delete")) == ("bob", id)
+
+
+def test_of_two_taints_that_both_drive_it_away_nobody_is_named(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    waits = pod("n1")
+    waits["spec"]["tolerations"] = [{"key": "gone", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
+    log("ann", "create", "pods/web", waits)
+    log("ann", "create", "nodes/n1", taints())
+    log("bob", "patch", "nodes/n1", taints("gone=NoExecute"))
+    log("zoe", "patch", "nodes/n1", taints("gone=NoExecute", "too=NoExecute"))
+    log("*taint-eviction-controller", "delete", "pods/web", waits)
+    chain = why(make_lake(log.lines), "pod/web", namespace="shop", event="delete")
+    assert root(chain) is None and any("bob" in x and "zoe" in x for x in chain.limits), chain.limits
+
+
+def test_of_two_pods_nominated_to_its_node_nobody_is_named(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/small", pod("n1"))
+    log("bob", "create", "pods/big", pod())
+    log("zoe", "create", "pods/vast", pod())
+    for name in ("big", "vast"):
+        status = {"status": {"nominatedNodeName": "n1"}}
+        log("*scheduler", "patch", f"pods/{name}/status", {**pod(), **status}, request=status)
+    log("*scheduler", "delete", "pods/small", pod("n1"))
+    chain = why(make_lake(log.lines), "pod/small", namespace="shop", event="delete")
+    assert root(chain) is None and any("pods/big" in x and "pods/vast" in x for x in chain.limits), chain.limits
+
+
+def test_an_autoscaler_of_another_kind_of_that_name_is_not_it(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "deployments/web", {"spec": {"replicas": 1}})
+    for user, name, kind in (("bob", "a", "StatefulSet"), ("carol", "b", "Deployment")):
+        ref = {"apiVersion": "apps/v1", "kind": kind, "name": "web"}
+        id = log(user, "create", f"horizontalpodautoscalers/{name}", {"spec": {"scaleTargetRef": ref, "minReplicas": 3}})
+    log("*horizontal-pod-autoscaler", "update", "deployments/web/scale", {"spec": {"replicas": 3}})
+    log("*deployment-controller", "update", "deployments/web", {"spec": {"replicas": 3}})
+    chain = why(make_lake(log.lines), "deploy/web", namespace="shop", event="scale", at="2026-11-23T10:00:03.5Z")
+    assert root(chain) == ("carol", id), chain.limits
+
+
+def test_what_a_rollout_does_not_follow_is_not_its_cause(make_lake: Callable[..., Lake]) -> None:
+    """Bob scales; alice's label and minReadySeconds come in between, and the controller acts after them."""
+    ref = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web", "controller": True}
+    owned_by = {"metadata": {"ownerReferences": [ref]}}
+    log = Log()
+    log("ann", "create", "deployments/web", {"spec": {"replicas": 1}})
+    log("*deployment-controller", "create", "replicasets/web-1", {"spec": {"replicas": 1}, **owned_by})
+    id = log("bob", "patch", "deployments/web", {"spec": {"replicas": 9}})
+    log("alice", "patch", "deployments/web", {"spec": {"replicas": 9, "minReadySeconds": 5}})
+    log("*deployment-controller", "update", "replicasets/web-1", {"spec": {"replicas": 9}, **owned_by})
+    assert root(why(make_lake(log.lines), "rs/web-1", namespace="shop", event="scale")) == ("bob", id)
+
+
+def test_endpoints_change_with_pods_and_not_with_who_made_the_service(make_lake: Callable[..., Lake]) -> None:
+    ref = {"apiVersion": "v1", "kind": "Service", "name": "web", "uid": "uid-web", "controller": True}
+    owned_by = {"metadata": {"ownerReferences": [ref]}}
+    log = Log()
+    id = log("ann", "create", "services/web", {"spec": {}})
+    log("*endpointslice-controller", "create", "endpointslices/web-1", {"endpoints": [], **owned_by})
+    log("*endpointslice-controller", "update", "endpointslices/web-1", {"endpoints": [{"addresses": ["10.0.0.1"]}], **owned_by})
+    lake = make_lake(log.lines)
+    assert root(why(lake, "endpointslice/web-1", namespace="shop", event="create")) == ("ann", id)
+    chain = why(lake, "endpointslice/web-1", namespace="shop", event="endpoints")
+    assert root(chain) is None and len(chain.links) == 1
+
+
+def test_rules_are_aggregated_from_roles_with_the_right_label(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    of = "rbac.authorization.k8s.io/aggregate-to-"
+    log("ann", "create", "clusterroles/view", {"rules": []})
+    id = log("bob", "create", "clusterroles/more", {"metadata": {"labels": {of + "view": "true"}}, "rules": [{"verbs": ["get"]}]})
+    log("zoe", "create", "clusterroles/other", {"metadata": {"labels": {of + "admin": "true"}}, "rules": [{"verbs": ["*"]}]})
+    log("*clusterrole-aggregation-controller", "patch", "clusterroles/view", {"rules": [{"verbs": ["get"]}]})
+    assert root(why(make_lake(log.lines), "clusterrole/view", event="rules")) == ("bob", id)
