@@ -71,15 +71,18 @@ def completeness(
 
 
 def _look(con: duckdb.DuckDBPyConnection, when: Window, cluster: str | None) -> Completeness:
-    con.execute(
-        f"create temp view seen as select * from audit where {when.literal()}"
+    seen = (
+        f"(select * from audit where {when.literal()}"
         + (f" and cluster = {quoted(cluster)}" if cluster else "")
+        + ")"
     )
-    row = engine.query(con, "select min(stage_time) as a, max(stage_time) as b, count(*) as n from seen", {}).to_dicts()[0]
+    row = _rows(con, f"select min(stage_time) as a, max(stage_time) as b, count(*) as n from {seen}")[0]
     out = Completeness(row["a"], row["b"], row["n"])
-    for look in (_gaps, _lost, _unseen_starts, _jumps, _restarts, _cut, _imports, _rejects, _dropped):
-        out.findings += look(con)
-    out.levels = engine.query(con, _LEVELS, {})
+    for look in (_gaps, _lost, _unseen_starts, _jumps, _restarts, _cut):
+        out.findings += look(con, seen)
+    for look_whole in (_imports, _rejects, _dropped):
+        out.findings += look_whole(con)
+    out.levels = engine.query(con, _LEVELS.format(seen=seen), {})
     if not out.events:
         out.limits.append("the log holds nothing in this window")
     if "klog" not in _tables(con):
@@ -97,14 +100,14 @@ def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
     return {r[0] for r in con.execute("select view_name from duckdb_views() where not internal").fetchall()}
 
 
-def _gaps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _gaps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Silences of one apiserver."""
     rows = _rows(
         con,
         f"""
         with spaced as (
             select instance, stage_time, lag(stage_time) over w as before, lag(audit_id) over w as audit_id, lag(line) over w as line
-            from seen where stage_time is not null
+            from {seen} where stage_time is not null
             window w as (partition by cluster, instance order by stage_time, audit_id, line)
         ),
         usual as (
@@ -126,15 +129,15 @@ def _gaps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     ]
 
 
-def _lost(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _lost(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Requests of which only the beginning was written."""
     rows = _rows(
         con,
-        """
+        f"""
         select coalesce(r.verb, '') || ' ' || coalesce(r.resource, r.request_uri) as what, count(*) as n, min(r.stage_time) as a,
-            max(r.stage_time) as b, min_by(r.audit_id, r.stage_time) as id, min_by(r.source, r.stage_time) as source,
-            min_by(r.line, r.stage_time) as line
-        from seen as r
+            max(r.stage_time) as b, min_by(r.audit_id, (r.stage_time, r.audit_id, r.source, r.line)) as id, min_by(r.source, (r.stage_time, r.audit_id, r.source, r.line)) as source,
+            min_by(r.line, (r.stage_time, r.audit_id, r.source, r.line)) as line
+        from {seen} as r
         where r.stage = 'RequestReceived' and not exists (
             select 1 from audit as c
             where c.stage <> 'RequestReceived' and c.cluster = r.cluster and c.audit_id = r.audit_id
@@ -149,23 +152,24 @@ def _lost(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _unseen_starts(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _unseen_starts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Completions whose RequestReceived is missing although the policy records that stage for the same requests."""
     rows = _rows(
         con,
-        """
+        f"""
         with requests as (
             select cluster, instance, audit_id, received_time, verb, resource, level, bool_or(stage = 'RequestReceived') as begun,
-                bool_or(code = 401) as refused, min(stage_time) as stage_time, min(source) as source, min(line) as line
-            from seen group by 1, 2, 3, 4, 5, 6, 7
+                bool_or(code = 401) as refused, min(stage_time) as stage_time, min_by(source, (stage_time, source, line)) as source,
+                min_by(line, (stage_time, source, line)) as line
+            from {seen} group by 1, 2, 3, 4, 5, 6, 7
         ),
         habits as (
             select cluster, instance, verb, resource, level, count(*) as n, count(*) filter (where begun) as begun
             from requests where not coalesce(refused, false) group by 1, 2, 3, 4, 5
         )
         select r.verb || ' ' || coalesce(r.resource, 'non-resource') as what, count(*) as n, min(r.stage_time) as a,
-            max(r.stage_time) as b, min_by(r.audit_id, r.stage_time) as id, min_by(r.source, r.stage_time) as source,
-            min_by(r.line, r.stage_time) as line
+            max(r.stage_time) as b, min_by(r.audit_id, (r.stage_time, r.audit_id, r.source, r.line)) as id, min_by(r.source, (r.stage_time, r.audit_id, r.source, r.line)) as source,
+            min_by(r.line, (r.stage_time, r.audit_id, r.source, r.line)) as line
         from requests as r join habits as h
             on h.cluster = r.cluster and h.instance = r.instance and h.verb = r.verb and h.level = r.level
             and h.resource is not distinct from r.resource
@@ -180,11 +184,11 @@ def _unseen_starts(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _jumps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _jumps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Updates based on a version of an object that no request in the log made: a write between is not in it."""
     rows = _rows(
         con,
-        """
+        f"""
         with versions as (
             select distinct cluster, object_uid as uid, try_cast(object_resource_version as bigint) as rv
             from audit where object_uid is not null and object_resource_version is not null and code < 300
@@ -194,8 +198,8 @@ def _jumps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
         ),
         firsts as (select cluster, uid, min(rv) as rv from versions group by cluster, uid)
         select s.resource as what, count(*) as n, min(s.stage_time) as a, max(s.stage_time) as b,
-            min_by(s.audit_id, s.stage_time) as id, min_by(s.source, s.stage_time) as source, min_by(s.line, s.stage_time) as line
-        from seen as s join firsts as f
+            min_by(s.audit_id, (s.stage_time, s.audit_id, s.source, s.line)) as id, min_by(s.source, (s.stage_time, s.audit_id, s.source, s.line)) as source, min_by(s.line, (s.stage_time, s.audit_id, s.source, s.line)) as line
+        from {seen} as s join firsts as f
             on f.cluster = s.cluster and f.uid = s.object_uid and try_cast(s.resource_version as bigint) > f.rv
         anti join versions as v
             on v.cluster = s.cluster and v.uid = s.object_uid and v.rv = try_cast(s.resource_version as bigint)
@@ -210,16 +214,16 @@ def _jumps(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _restarts(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _restarts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Starts of an apiserver: its informers open their watches within seconds, or OpenShift says so in an annotation."""
     rows = _rows(
         con,
-        """
+        f"""
         with starts as (
             select instance, time_bucket(interval 10 second, received_time) as bucket, count(distinct resource) as n,
-                min(stage_time) as a, min_by(audit_id, stage_time) as id, min_by(source, stage_time) as source,
-                min_by(line, stage_time) as line
-            from seen
+                min(stage_time) as a, min_by(audit_id, (stage_time, audit_id, source, line)) as id, min_by(source, (stage_time, audit_id, source, line)) as source,
+                min_by(line, (stage_time, audit_id, source, line)) as line
+            from {seen}
             where username = 'system:apiserver' and verb in ('watch', 'list') and resource is not null
             group by all
             having count(distinct resource) >= 15
@@ -232,7 +236,7 @@ def _restarts(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     return [Finding("restart", "an apiserver started", 1, r["source"], r["a"], r["a"], r["id"], r["line"]) for r in rows]
 
 
-def _cut(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _cut(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
     """Events without the bodies their level promises, and events cut on the way."""
     out = []
     for column, why in (
@@ -241,8 +245,8 @@ def _cut(con: duckdb.DuckDBPyConnection) -> list[Finding]:
     ):
         for r in _rows(
             con,
-            f"select source, count(*) as n, min(stage_time) as a, max(stage_time) as b, min_by(audit_id, (stage_time, line)) as id, "
-            f"min_by(line, (stage_time, line)) as line from seen where {column} group by source order by n desc, source",
+            f"select source, count(*) as n, min(stage_time) as a, max(stage_time) as b, min_by(audit_id, (stage_time, line, audit_id)) as id, "
+            f"min_by(line, (stage_time, line)) as line from {seen} where {column} group by source order by n desc, source",
         ):
             out.append(Finding(column, why, r["n"], r["source"], r["a"], r["b"], r["id"], r["line"]))
     return out
@@ -293,7 +297,7 @@ select api_group, resource, verb, count(*) as events,
     count(*) filter (where level = 'Metadata') as metadata,
     count(*) filter (where level = 'Request') as request,
     count(*) filter (where level = 'RequestResponse') as request_response
-from seen
+from {seen}
 where resource is not null and stage <> 'RequestReceived'
 group by api_group, resource, verb
 order by api_group, resource, verb
