@@ -71,11 +71,7 @@ def completeness(
 
 
 def _look(con: duckdb.DuckDBPyConnection, when: Window, cluster: str | None) -> Completeness:
-    seen = (
-        f"(select * from audit where {when.literal()}"
-        + (f" and cluster = {quoted(cluster)}" if cluster else "")
-        + ")"
-    )
+    seen = f"(select * from audit where {when.literal()}" + (f" and cluster = {quoted(cluster)}" if cluster else "") + ")"
     row = _rows(con, f"select min(stage_time) as a, max(stage_time) as b, count(*) as n from {seen}")[0]
     out = Completeness(row["a"], row["b"], row["n"])
     for look in (_gaps, _lost, _unseen_starts, _jumps, _restarts, _cut):

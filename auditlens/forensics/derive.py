@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from auditlens.forensics import patches
+from auditlens.forensics.bodies import part, text
 from auditlens.forensics.events import Event
 
 # Fields the server fills in and clients leave out (apimachinery meta/v1 ObjectMeta).
@@ -21,14 +22,14 @@ def derive(now: dict[str, Any] | None, event: Event, *, known: str | None) -> tu
     made, note = _derived(now, event)
     if made is None:
         return None, note
-    meta = made.setdefault("metadata", {})
+    meta = made["metadata"] = part(made, "metadata")
     if event.rv is not None:
         meta["resourceVersion"] = str(event.rv)
     elif now is not None and event.writes:
         meta.pop("resourceVersion", None)
     body = event.body
     if body is not None and not event.whole:  # PartialObjectMetadata: all of its metadata, none of the rest
-        made["metadata"] = {**deepcopy(body["metadata"])}
+        made["metadata"] = deepcopy(body["metadata"])
     return made, note
 
 
@@ -39,14 +40,15 @@ def _derived(now: dict[str, Any] | None, event: Event) -> tuple[dict[str, Any] |
         return None, "what was there before is not in the log"
     if event.verb == "deletecollection" or event.subresource == "eviction" or event.verb == "delete":
         out = deepcopy(now)
+        out["metadata"] = part(out, "metadata")
         out["metadata"].setdefault("deletionTimestamp", event.time.strftime("%Y-%m-%dT%H:%M:%SZ"))
         return out, "being deleted; the exact time and grace period are not in the log"
     if event.subresource == "binding":
-        target = (event.request or {}).get("target") if isinstance(event.request, dict) else None
+        node = text(event.request, "target", "name")
         out = deepcopy(now)
-        if not target:
+        if not node:
             return out, "bound to a node that the log does not name at this level"
-        out.setdefault("spec", {}).setdefault("nodeName", target.get("name"))
+        out["spec"] = {"nodeName": node, **part(out, "spec")}
         return out, "the node is from the binding"
     if (asked := asked_version(event)) and now.get("apiVersion") not in (None, asked):
         return None, f"it was asked for in {asked}, and what was there before is known in {now['apiVersion']} only"
@@ -71,7 +73,7 @@ def asked_version(event: Event) -> str | None:
 
 
 def _created(event: Event) -> tuple[dict[str, Any] | None, str | None]:
-    if not isinstance(event.request, dict) or "metadata" not in event.request:
+    if not isinstance(event.request, dict) or not isinstance(event.request.get("metadata"), dict):
         return None, "created; the log holds no body of it at this level"
     out = deepcopy(event.request)
     out["metadata"].setdefault("name", event.key.name)
@@ -86,28 +88,26 @@ def _updated(now: dict[str, Any], event: Event) -> dict[str, Any]:
     sent = deepcopy(event.request)
     if event.subresource in ("status", "finalize", "approval"):
         out = deepcopy(now)
-        part = "spec" if event.subresource == "finalize" else "status"
-        if part in sent:
-            out[part] = sent[part]
+        below = "spec" if event.subresource == "finalize" else "status"
+        if below in sent:
+            out[below] = sent[below]
         return out
-    kept = {k: v for k, v in now.get("metadata", {}).items() if k in _SERVERS}
-    sent["metadata"] = {**kept, **{k: v for k, v in sent.get("metadata", {}).items() if v is not None}}
+    kept = {k: v for k, v in part(now, "metadata").items() if k in _SERVERS}
+    sent["metadata"] = {**kept, **{k: v for k, v in part(sent, "metadata").items() if v is not None}}
     if "status" in now:
         sent["status"] = deepcopy(now["status"])  # an update of the object leaves status alone
     return dict(sent)
 
 
 def _scaled(now: dict[str, Any], event: Event) -> tuple[dict[str, Any] | None, str | None]:
-    answer = event.response if isinstance(event.response, dict) else event.request
-    wanted = (answer or {}).get("spec", {}).get("replicas") if isinstance(answer, dict) else None
-    if wanted is None and isinstance(event.request, dict):
-        wanted = (event.request.get("spec") or {}).get("replicas")
-    if wanted is None:
+    wanted = part(event.response, "spec").get("replicas", part(event.request, "spec").get("replicas"))
+    if not isinstance(wanted, int):
         return None, "scaled; to what is not in the log at this level"
     out = deepcopy(now)
-    spec = out.setdefault("spec", {})
-    if spec.get("replicas") != wanted and isinstance(out["metadata"].get("generation"), int):
-        out["metadata"]["generation"] += 1
+    spec, meta = part(out, "spec"), part(out, "metadata")
+    out["spec"] = spec
+    if spec.get("replicas") != wanted and isinstance(meta.get("generation"), int):
+        meta["generation"] += 1
     spec["replicas"] = wanted
     return out, "replicas from the scale subresource"
 
@@ -139,5 +139,5 @@ def _is_apply(event: Event, patch: dict[str, Any]) -> bool:
     """Server-side apply sends a whole object and must name its field manager (apiserver handlers/patch.go)."""
     return (
         bool(re.search(r"[?&]fieldManager=", event.uri)) and {"apiVersion", "kind", "metadata"} <= patch.keys()
-        and "resourceVersion" not in patch["metadata"]
+        and "resourceVersion" not in part(patch, "metadata")
     )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from auditlens.answers.address import Address
+from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.events import Event, collection, load
 from auditlens.forensics.replay import Life, doubt
 from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
@@ -86,11 +87,11 @@ def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Event) -> _
 def _foreground(deletion: Event) -> bool:
     """Whether a deletion waits for the dependants, which frees them at once (metav1.DeletePropagationForeground)."""
     asked = deletion.request if isinstance(deletion.request, dict) else {}
-    left = ((deletion.body or {}).get("metadata") or {}).get("finalizers") or []
+    left = part(deletion.body, "metadata").get("finalizers")
     return (
         "propagationPolicy=Foreground" in deletion.uri
         or asked.get("propagationPolicy") == "Foreground"
-        or "foregroundDeletion" in left
+        or (isinstance(left, list) and "foregroundDeletion" in left)
     )
 
 
@@ -129,8 +130,8 @@ def by_taint(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     if node is None:
         return f"node {name} is not in the log"
     taints = _tainted(node, event, lambda taint: taint.get("effect") == "NoExecute")
-    borne = body_at(life, event.time).get("spec", {}).get("tolerations") or []
-    found = [e for taint, e in taints if not any(_bears(t, taint) for t in borne if isinstance(t, dict))]
+    borne = items(body_at(life, event.time), "spec", "tolerations")
+    found = [e for taint, e in taints if not any(_bears(t, taint) for t in borne)]
     if not found:
         return (
             f"no NoExecute taint of {node.key} is in the log that the pod does not tolerate; it takes patch of nodes at Request"
@@ -152,19 +153,18 @@ def _bears(toleration: dict[str, Any], taint: dict[str, Any]) -> bool:
 
 
 def _node_name(pod: Life, event: Event) -> str | None:
-    name: str | None = (body_at(pod, event.time).get("spec") or {}).get("nodeName")
-    return name
+    return text(body_at(pod, event.time), "spec", "nodeName")
 
 
 def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], Event]]:
     """The taints that fit and that a node has by an event, each with the request that gave it, in the order of these."""
-    had: dict[tuple[str | None, str | None], tuple[dict[str, Any], Event]] = {}
+    had: dict[tuple[str, str], tuple[dict[str, Any], Event]] = {}
     for r in node.revisions:
         if r.event.received > before.time:
             break
         if r.object is not None:
-            taints = (r.object.get("spec") or {}).get("taints") or []
-            has = {(t.get("key"), t.get("effect")): t for t in taints if isinstance(t, dict) and fits(t)}
+            taints = items(r.object, "spec", "taints")
+            has = {(str(t.get("key")), str(t.get("effect"))): t for t in taints if fits(t)}
             had = {k: had.get(k, (t, r.event)) for k, t in has.items()}
     return sorted(had.values(), key=lambda h: h[1].order)
 

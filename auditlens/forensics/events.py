@@ -152,14 +152,18 @@ class Event:
         if index is None:
             items = answer.get("items")
             if not isinstance(items, list):
-                items = [row.get("object") for row in answer.get("rows") or [] if isinstance(row, dict)]
+                items = (
+                    [row.get("object") for row in answer.get("rows") or () if isinstance(row, dict)]
+                    if isinstance(answer.get("rows"), list)
+                    else []
+                )
             index = {}
             for item in items:
                 meta = item.get("metadata") if isinstance(item, dict) else None
                 if isinstance(meta, dict):
-                    index[(meta.get("namespace"), meta.get("name"))] = item
+                    index[(str(meta.get("namespace") or ""), str(meta.get("name")))] = item
             self.bodies["index:" + (self.response_text or "")] = index
-        item = index.get((self.key.namespace, self.key.name))
+        item = index.get((self.key.namespace or "", self.key.name))
         if item is None or answer.get("kind") == "Table":
             return item
         kind = str(answer.get("kind", "")).removesuffix("List")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from auditlens.forensics.bodies import part
 from auditlens.forensics.derive import derive
 from auditlens.forensics.events import Event, Key
 
@@ -151,8 +152,8 @@ def gone(event: Event) -> bool:
 
 
 def _waits(event: Event, body: dict[str, Any]) -> bool:
-    meta = body["metadata"]
-    if meta.get("finalizers") or (event.key.resource == "namespaces" and (body.get("spec") or {}).get("finalizers")):
+    meta = part(body, "metadata")
+    if meta.get("finalizers") or (event.key.resource == "namespaces" and part(body, "spec").get("finalizers")):
         return True
     asked = event.request if event.verb == "delete" and isinstance(event.request, dict) else {}
     if not meta.get("deletionTimestamp"):
@@ -162,19 +163,15 @@ def _waits(event: Event, body: dict[str, Any]) -> bool:
 
 def _let_go(event: Event, after: Revision) -> bool:
     body = after.object or {}
-    return (
-        event.verb in ("update", "patch")
-        and bool((body.get("metadata") or {}).get("deletionTimestamp"))
-        and not _waits(event, body)
-    )
+    return event.verb in ("update", "patch") and bool(part(body, "metadata").get("deletionTimestamp")) and not _waits(event, body)
 
 
 def _graceful(event: Event, body: dict[str, Any]) -> bool:
     """A pod of a collection is asked to stop first, unless it is on no node or has finished (registry/core/pod/strategy.go)."""
     asked = event.request if isinstance(event.request, dict) else {}
-    if asked.get("gracePeriodSeconds") == 0 or not (body.get("spec") or {}).get("nodeName"):
+    if asked.get("gracePeriodSeconds") == 0 or not part(body, "spec").get("nodeName"):
         return False
-    return (body.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+    return part(body, "status").get("phase") not in ("Failed", "Succeeded")
 
 
 def _kubelet(event: Event) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from auditlens import kinds
 from auditlens.answers.address import Address
 from auditlens.forensics import endings, rules
+from auditlens.forensics.bodies import text
 from auditlens.forensics.events import Key, collection
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, Cause, Tracer, body_at, controller, group_of, namespace_of, one_of, refs_of
@@ -172,6 +173,6 @@ def _beyond(life: Life) -> Iterable[tuple[Key, str | None]]:
                 namespace = namespace_of(group, resource, life.key.namespace)
                 yield Key(life.key.cluster, group, resource, namespace, ref.get("name", "")), ref.get("uid")
     if life.key.resource == "pods" and who in rules.BY_NODE:
-        node = (body_at(life).get("spec") or {}).get("nodeName")
+        node = text(body_at(life), "spec", "nodeName")
         if node:
             yield Key(life.key.cluster, "", "nodes", None, node), None

@@ -13,6 +13,7 @@ from typing import Any
 from auditlens import kinds
 from auditlens.answers.address import Address
 from auditlens.forensics import endings
+from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.events import Event
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import (
@@ -123,9 +124,9 @@ def _replicated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     change = driver(owner, event.time, paths=("spec.replicas",))
     if change is None:
         return _driven(owner, None, "", "")
-    wanted = (body_at(owner, event.time).get("spec") or {}).get("replicas")
+    wanted = part(body_at(owner, event.time), "spec").get("replicas")
     before, made, gone = _siblings(tracer, owner, change.event, event)
-    if wanted is not None and gone is not None and made > wanted - before:
+    if isinstance(wanted, int) and gone is not None and made > wanted - before:
         rule = "replacement: a pod of the same owner went"
         return Cause(Life(gone.key, gone.uid, [gone], deleted=gone), gone, f"{gone.key} deleted", rule, LIKELY)
     out = _driven(owner, change, "owner", "the controller makes the pods its owner asks for")
@@ -179,13 +180,13 @@ def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     for hpa in tracer.lives(wanted):
         if hpa.first.received > event.time or (hpa.ended is not None and hpa.ended.time < event.received):
             continue
-        spec = body_at(hpa, event.time).get("spec") or {}
-        ref = spec.get("scaleTargetRef") or {}
-        resource = kinds.resource_of(group_of(ref.get("apiVersion")), ref.get("kind", ""))
+        spec = part(body_at(hpa, event.time), "spec")
+        ref = part(spec, "scaleTargetRef")
+        resource = kinds.resource_of(group_of(text(ref, "apiVersion")), text(ref, "kind") or "")
         if ref.get("name") != life.key.name or resource not in (None, life.key.resource):
             continue
         change = driver(hpa, event.time)
-        replicas = ((event.request if isinstance(event.request, dict) else {}).get("spec") or {}).get("replicas")
+        replicas = part(event.request, "spec").get("replicas")
         out = _driven(hpa, change, "hpa", f"it keeps between {spec.get('minReplicas')} and {spec.get('maxReplicas')}")
         if isinstance(out, str) or replicas in (spec.get("minReplicas"), spec.get("maxReplicas")):
             return out
@@ -244,7 +245,7 @@ def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     best: Cause | None = None
     wanted = _selected(life, event)
     for role in tracer.lives(Address("rbac.authorization.k8s.io", ("clusterroles",), None, None, life.key.cluster)):
-        labels = (body_at(role, event.time).get("metadata") or {}).get("labels") or {}
+        labels = part(body_at(role, event.time), "metadata", "labels")
         if role.key == life.key or not any(chosen.items() <= labels.items() for chosen in wanted):
             continue
         change = driver(role, event.time, paths=("rules", "metadata.labels"))
@@ -258,16 +259,16 @@ def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
 
 def _selected(life: Life, event: Event) -> list[dict[str, str]]:
     """The labels that an aggregated role chooses roles by; those of admin, edit and view where no body shows them."""
-    rule = body_at(life, event.time).get("aggregationRule") or {}
-    found = [s.get("matchLabels") for s in rule.get("clusterRoleSelectors") or [] if isinstance(s, dict)]
+    chosen = items(body_at(life, event.time), "aggregationRule", "clusterRoleSelectors")
+    found = [part(s, "matchLabels") for s in chosen]
     return [f for f in found if f] or [{f"rbac.authorization.k8s.io/aggregate-to-{life.key.name}": "true"}]
 
 
 def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     """What the apiserver keeps beside Services and CRDs (registry/core/service/ipallocator, crdregistration)."""
     body, deletes = body_at(life, event.time), event.verb == "delete"
-    parent = (body.get("spec") or {}).get("parentRef") or {}
-    if parent.get("resource"):
+    parent = part(body, "spec", "parentRef")
+    if text(parent, "resource"):
         wanted = Address(parent.get("group", ""), (parent["resource"],), parent.get("name"), parent.get("namespace") or None,
                         life.key.cluster)  # fmt: skip
         return _beside(tracer.lives(wanted), event, deletes, "allocation: an IP address follows its Service")

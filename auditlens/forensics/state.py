@@ -15,6 +15,7 @@ from auditlens import engine, kinds
 from auditlens.answers.address import Address, address
 from auditlens.answers.window import moment
 from auditlens.forensics import replay, revisions
+from auditlens.forensics.bodies import text
 from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
 from auditlens.forensics.windows import ADDRESS, Flying, Listed, absent, in_flight, lists
 from auditlens.lake import Lake
@@ -180,7 +181,7 @@ def _kind_of(key: Key) -> str | None:
 
 
 def _uid(body: dict[str, Any] | None) -> str | None:
-    return (body.get("metadata") or {}).get("uid") if isinstance(body, dict) else None
+    return text(body, "metadata", "uid")
 
 
 def candidates(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None, flying: Flying) -> list[Event]:

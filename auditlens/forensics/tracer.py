@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import kinds
 from auditlens.answers.address import Address, address
+from auditlens.errors import UsageError
 from auditlens.forensics import authors, replay
+from auditlens.forensics.bodies import items, text
 from auditlens.forensics.changes import Change, words
 from auditlens.forensics.events import WRITES, Event, Key, load
 from auditlens.forensics.replay import Life
@@ -87,6 +89,7 @@ class Tracer:
         self.con = con
         self._known: dict[Address, list[Life]] = {}
         self._status: dict[Address, list[Life]] = {}
+        self._kinds: dict[tuple[str, str], Address | None] = {}
         self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
         self._siblings: dict[str, list[Event]] = {}
 
@@ -233,14 +236,25 @@ class Tracer:
         """The life of an object in the same namespace or in none, by kind; with `ended` rather one that is over by then."""
         resource = kinds.resource_of(group, kind)
         if resource:
-            wanted = self.exactly(Key(life.key.cluster, group, resource, namespace_of(group, resource, life.key.namespace), name))
-        else:
-            guess = address(self.con, f"{kind}.{group}/{name}" if group else f"{kind}/{name}", cluster=life.key.cluster)
-            wanted = Address(guess.group, guess.resources, name, life.key.namespace, life.key.cluster)
-        found = self.life(wanted, when, uid, ended=ended)
-        if found is None and life.key.namespace:  # a cluster-wide owner
-            found = self.life(Address(wanted.group, wanted.resources, name, None, life.key.cluster), when, uid, ended=ended)
-        return found
+            place = namespace_of(group, resource, life.key.namespace)
+            return self.life(self.exactly(Key(life.key.cluster, group, resource, place, name)), when, uid, ended=ended)
+        guess = self._custom(kind, group)
+        if guess is None:
+            return None
+        for place in dict.fromkeys((life.key.namespace, None)):  # in its namespace, or cluster-wide
+            found = self.life(Address(guess.group, guess.resources, name, place, life.key.cluster), when, uid, ended=ended)
+            if found is not None:
+                return found
+        return None
+
+    def _custom(self, kind: str, group: str) -> Address | None:
+        """Where objects of a kind that is not built in are, as the log's CRDs say; None for words that are no kind."""
+        if (kind, group) not in self._kinds:
+            try:
+                self._kinds[kind, group] = address(self.con, f"{kind}.{group}/x" if group else f"{kind}/x")
+            except UsageError:
+                self._kinds[kind, group] = None
+        return self._kinds[kind, group]
 
 
 def one_of(keys: Iterable[Key]) -> tuple[str, dict[str, Any]]:
@@ -274,8 +288,11 @@ def body_at(life: Life, when: dt.datetime | None = None) -> dict[str, Any]:
 
 def refs_of(body: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The owner references of a body, the controlling one first."""
-    refs = ((body or {}).get("metadata") or {}).get("ownerReferences") or []
-    return sorted((r for r in refs if isinstance(r, dict)), key=lambda r: not r.get("controller"))
+    known = [
+        {**r, "uid": text(r, "uid"), "apiVersion": text(r, "apiVersion")} for r in items(body, "metadata", "ownerReferences")
+        if text(r, "kind") and text(r, "name")
+    ]  # fmt: skip
+    return sorted(known, key=lambda r: r.get("controller") is not True)
 
 
 def owners(life: Life, when: dt.datetime) -> list[dict[str, Any]]:
