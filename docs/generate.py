@@ -230,7 +230,8 @@ def run(block: str, directory: Path) -> str:
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="ignore",  # cut counts bytes and may leave a part of a character
             check=False,
         )
         lines = [
