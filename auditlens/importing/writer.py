@@ -43,7 +43,9 @@ class Writer:
     def add(self, source: Source, piece: batches.Piece) -> None:
         """Take one piece; writes when enough has come together."""
         self._pending.append((source, piece))
-        self._size += piece.lines.nbytes + sum(len(r.text) + _REJECT for r in piece.rejects) + (piece.logs.size if piece.logs else 0)
+        self._size += (
+            piece.lines.nbytes + sum(len(r.text) + _REJECT for r in piece.rejects) + (piece.logs.size if piece.logs else 0)
+        )
         if self._size >= _FLUSH:
             self.flush()
 
