@@ -108,7 +108,9 @@ class _Into:
         self._spill = tempfile.TemporaryDirectory(
             prefix="auditlens-"
         )  # bodies in clear text: for the owner only, not in the lake
-        self.con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": self._spill.name})
+        self.con = duckdb.connect(
+            config={"memory_limit": MEMORY_LIMIT, "temp_directory": self._spill.name, "temp_file_encryption": True}
+        )
         self.con.execute("set TimeZone = 'UTC'")
         prepare(self.con)
 

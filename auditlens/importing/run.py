@@ -200,7 +200,9 @@ class _Run:
         if self._con is None:
             # beside the lake, where there is room; DuckDB makes and removes it, and once used it cannot be another
             spill = self.lake.path / STAGING / f"spill-{uuid.uuid4().hex[:8]}"
-            self._con = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)})
+            self._con = duckdb.connect(
+                config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill), "temp_file_encryption": True}
+            )
             self._con.execute("set TimeZone = 'UTC'")
             prepare(self._con)
         return self._con

@@ -81,6 +81,7 @@ class SegmentImporter:
         config: dict[str, Any] = {
             "memory_limit": f"{min(self._memory_mb, _MOST_MB)}MB",
             "temp_directory": str(self._spill),
+            "temp_file_encryption": True,
         }
         if self._memory_mb > MEMORY_MB:
             config["threads"] = 1  # each thread holds its own vectors
