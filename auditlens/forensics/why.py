@@ -147,6 +147,9 @@ def _never(lives: list[Life], what: str | None, when: dt.datetime | None) -> str
         named = ", ".join(f"{e.verb} by {e.actor} ({e.audit_id})" for e in doubtful[-3:])
         more = f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
         return f"whether {key} was {did} cannot be told: it may have been by {named}{more}, of which the log does not show what it did"
+    mixed = sorted({authors.version_of(r.object) for r in lives[-1].revisions if not authors.blind(r)})
+    if len(mixed) > 1 and what not in ("delete", "create") and not (what or "").startswith(authors.META):
+        return f"whether {key} was {did} cannot be told: the revisions are in different API versions ({' and '.join(mixed)})"
     return f"{key} was not {did} in the time the log covers"
 
 

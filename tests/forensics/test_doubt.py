@@ -193,7 +193,8 @@ def test_what_another_version_shows_nobody_changed(make_lake: Make) -> None:
     assert told.changes == [] and any("different API versions" in x for x in told.limits)
     words = history(lake, "job/a").frame["changed"].to_list()
     assert words[1].startswith("spec.minReplicas 1 → 4; the rest cannot be told")
-    assert root(why(lake, "job/a", namespace="shop", event="spec.metrics")) is None
+    chain = why(lake, "job/a", namespace="shop", event="spec.metrics")
+    assert root(chain) is None and any("different API versions" in x for x in chain.limits), chain.limits
     chain = why(lake, "job/a", namespace="shop", event="spec.minReplicas")
     assert root(chain) == ("bob", "id-1")
 
