@@ -234,8 +234,10 @@ class Documents:
         """A line with a value nested too deeply: a list is split without reading its items."""
         if native.is_event_start(text):
             self._too_deep(line, text)
-        else:
-            self._feed(line, text + b"\n", 0)
+            return
+        self._feed(line, text + b"\n", 0)
+        if self.splitter is not None:  # what is so deep and does not end on its line is torn: the next line is another record's
+            self._give_up(b"", _TOO_DEEP)
 
     def _too_deep(self, line: Line, text: bytes) -> None:
         event = remains(text)
