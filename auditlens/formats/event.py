@@ -12,7 +12,7 @@ import msgspec
 from auditlens.records import Event, Record, Reject
 
 from . import legacy, salvage
-from .line import members, mended, string, text_of, value_of
+from .line import members, mended, string, text_of
 
 __all__ = ["read_event"]
 
@@ -120,7 +120,14 @@ def _event(fields: dict[str, msgspec.Raw], partial: bool) -> Event:
 def _body(raw: msgspec.Raw) -> bytes | None:
     """A body's JSON text, also of one that was made a text; None when it is no object and no list."""
     text = text_of(raw)
-    return text if text and text.lstrip()[:1] in (b"{", b"[") and value_of(text) is not None else None
+    if text is None or text.lstrip()[:1] not in (b"{", b"["):
+        return None
+    if bytes(raw)[:1] == b'"':  # what was made a text is checked here, anything else was JSON when the event was
+        try:
+            _skip(text)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    return text
 
 
 def _is_old(name: str, raw: msgspec.Raw, version: str) -> bool:
