@@ -127,7 +127,8 @@ def test_who_deleted_names_who_really_did(full: Lake, truth: list[dict[str, Any]
     clients = {user for pairs in expected.values() for _, user in pairs}
     for (resource, namespace, name), pairs in expected.items():
         frame = ask(full, "who-deleted", resource=resource, namespace=namespace, name=name)
-        found = {(r["audit_id"], r["username"]) for r in frame.to_dicts() if r["username"] in clients and r["how"] != "finalizer"}
+        rows = [r | {"login": r["impersonator"] or r["username"]} for r in frame.to_dicts() if r["how"] != "finalizer"]
+        found = {(r["audit_id"], r["login"]) for r in rows if r["login"] in clients}
         assert found == pairs, (resource, namespace, name)
     for audit_id, user in collections:
         victims = ask(full, "who-deleted", resource="pods").filter(audit_id=audit_id)

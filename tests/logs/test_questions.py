@@ -67,7 +67,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_log_question_answers(lake: str) -> None:
     found = {q.name for q in questions().values() if q.group == "apiserver log"}
     assert found == {"slow-requests", "where-time-goes", "request", "http-errors", "panics", "auth-failures", "flow-control",
-                     "etcd-health", "lifecycle", "log-noise", "client-throttling", "timeouts"}  # fmt: skip
+                     "etcd-health", "lifecycle", "log-noise", "client-throttling", "timeouts", "traces"}  # fmt: skip
     for name in found:
         answer = ask(lake, name, **({"audit_id": ID} if name == "request" else {}))
         assert answer.height, name
