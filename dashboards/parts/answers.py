@@ -15,6 +15,7 @@ from parts import evidence, show, store
 from parts.scope import Scope, exact
 
 LIMIT = 5000  # rows a page asks for
+_PARTS = {"object": ("resource", "subresource", "namespace", "name"), "evidence": ("source", "line")}
 _AROUND = dt.timedelta(minutes=1)  # shown before and after a hole
 
 
@@ -98,6 +99,6 @@ def flags(question: Question) -> dict[str, bool]:
 
 
 def _shown(got: Answer) -> list[str]:
-    """The answer's columns for a terminal; file and line stand for its evidence."""
-    wanted = [c for column in got.show for c in (("source", "line") if column == "evidence" else (column,))]
+    """The answer's columns for a terminal; what is one column there, an object and the evidence, keeps its parts here."""
+    wanted = [c for column in got.show for c in _PARTS.get(column, (column,))]
     return [c for c in wanted if c in got.frame.columns] or got.frame.columns
