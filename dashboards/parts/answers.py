@@ -100,5 +100,5 @@ def flags(question: Question) -> dict[str, bool]:
 
 def _shown(got: Answer) -> list[str]:
     """The answer's columns for a terminal; what is one column there, an object and the evidence, keeps its parts here."""
-    wanted = [c for column in got.show for c in _PARTS.get(column, (column,))]
+    wanted = dict.fromkeys(c for column in got.show for c in _PARTS.get(column, (column,)))
     return [c for c in wanted if c in got.frame.columns] or got.frame.columns

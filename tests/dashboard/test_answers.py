@@ -12,7 +12,7 @@ import pytest
 from conftest import event, when, write
 from streamlit.testing.v1 import AppTest
 
-from auditlens import ask, sql
+from auditlens import ask, history, sql
 from auditlens.importing.run import import_files
 
 from .helpers import APP, frame, texts
@@ -159,3 +159,9 @@ def test_a_fault_is_told_with_an_id_and_logged(
     assert "This page failed" in said and "id " in said
     fault = said.split("id ")[1].split(";")[0]
     assert f"fault {fault}" in caplog.text and "KeyError" in caplog.text
+
+
+def test_an_object_shows_its_history(page: Page, lake: Path) -> None:
+    app = page(lake, "object?object=pods/web-1&namespace=shop&tab=Changes&reads=true")
+    shown = next(d.value for d in app.dataframe if "life" in d.value.columns)
+    assert len(shown) == history(lake, "pod/web-1", namespace="shop", reads=True).total > 60
