@@ -19,8 +19,8 @@ why = "evictions"
 
 [[logged]]
 level = "RequestResponse"
-verbs = ["create"]
-why = "owners: whose deletion the garbage collector followed"
+verbs = ["create", "update", "patch"]
+why = "what a controller acted on: owners, replicas, taints, finalizers, limits"
 
 [params]
 since = ""
