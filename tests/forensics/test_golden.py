@@ -53,6 +53,8 @@ def test_golden_answers(samples: Lake, name: str) -> None:
         }
         for row in frame.head(MOST).to_dicts()
     ]
+    if questions()[name].group == "lake":  # in the order of commits, which is the machine's
+        rows.sort(key=lambda row: json.dumps(row, default=str))
     found = {"rows": frame.height, "first": rows}
     path = GOLDEN / f"{name}.json"
     if os.environ.get("GOLDEN"):
