@@ -136,14 +136,22 @@ def test_a_dry_run_changes_nothing(page: Page, tmp_path: Path) -> None:
     assert frame(page(tmp_path / "lake"), -1)["changes"].tolist() == [1]
 
 
-def test_a_trace_shows_its_steps_and_its_event(page: Page, capture_lake: Path) -> None:
-    app = page(capture_lake, "performance?tab=Traces")
-    assert frame(app)["total_ms"].is_monotonic_decreasing
+def test_a_trace_shows_its_steps_and_its_event(page: Page, tmp_path: Path) -> None:
+    import_files(sorted((Path(__file__).parent / "data").glob("slow-list.*")), tmp_path)
+    app = page(tmp_path, "performance?tab=Traces")
     assert "The steps of" in texts(app)
     http = frame(app, 1)
-    assert http["apf_pl"].notna().any() and f"{app.table[0].value['value'].tolist()}".count(http["uri"][0].partition("?")[0])
-    flow = page(capture_lake, "performance?tab=Flow control")
-    assert not flow.error
+    assert http["apf_pl"].to_list() == ["global-default"]
+    assert f"{app.table[0].value['value'].tolist()}".count(http["uri"][0].partition("?")[0])
+
+
+def test_traces_begin_with_the_slowest(page: Page, capture_lake: Path) -> None:
+    assert frame(page(capture_lake, "performance?tab=Traces"))["total_ms"].is_monotonic_decreasing
+
+
+def test_flow_control_is_told_of_a_log_of_requests(page: Page, tmp_path: Path) -> None:
+    import_files(sorted((Path(__file__).parent / "data").glob("slow-list.*")), tmp_path)
+    assert len(frame(page(tmp_path, "performance?tab=Flow control")))
 
 
 def test_an_unknown_object_is_said(page: Page, small_lake: Path) -> None:
