@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from auditlens.errors import QueryError
 from auditlens.lake import DataFile, Lake, hide, scan, unhidden
-from auditlens.tables import PUBLIC, TABLES, Repeats, Table
+from auditlens.tables import PUBLIC, TABLES, Duplicates, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,11 +47,11 @@ def connect(
     con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": _spill()})
     con.execute("set TimeZone = 'UTC'")
     con.execute("set parquet_metadata_cache = true")  # files never change; a question scans the same ones ten times
-    if repeats := snapshot.files(Repeats.NAME):
-        hide(con, snapshot, repeats)
+    if duplicates := snapshot.files(Duplicates.NAME):
+        hide(con, snapshot, duplicates)
     for name in PUBLIC:
         table = TABLES[name]
-        stored = _view(table, snapshot.files(name, since=since, until=until), hidden=bool(repeats))
+        stored = _view(table, snapshot.files(name, since=since, until=until), hidden=bool(duplicates))
         con.execute(f"create view {name} as " + " union all by name ".join((f"({stored})", *(f"({own})" for own in table.OWN))))
         if table.FORMERLY:
             con.execute(f"create view {table.FORMERLY} as from {name}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from auditlens.importing.batches import Filter
-    from auditlens.importing.run import ImportReport, Progress
+    from auditlens.importing.files.run import ImportReport, Progress
 
 _LINK = ("effect", "username", "impersonator", "verb", "resource", "name", "time", "audit_id", "rule", "sure")
 
@@ -68,7 +68,7 @@ def import_files(
     >>> report.total()["rows"]["audit"], report.total()["rejects"]
     (598, 0)
     """
-    from auditlens.importing.run import import_files as run
+    from auditlens.importing.files.run import import_files as run
 
     return run(_several(paths), lake, cluster=cluster, format=format, redact=redact, redact_key=redact_key, max_line=max_line,
                keep=keep, progress=progress)  # fmt: skip
@@ -103,7 +103,7 @@ def follow(
     >>> ask("followed", "top", by="verb").total > 0
     True
     """
-    from auditlens.importing.follow import follow as run
+    from auditlens.importing.files.follow import follow as run
 
     run(_several(paths), lake, cluster=cluster, format=format, redact=redact, redact_key=redact_key, keep=keep, stop=stop)
 

@@ -181,10 +181,10 @@ def _run(request: dict[str, Any], out: _Out) -> pl.DataFrame:
 
 def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Close every way out of the snapshot's files that DuckDB can close."""
-    from auditlens.tables import PUBLIC, Repeats
+    from auditlens.tables import PUBLIC, Duplicates
 
     snapshot = lake.snapshot()
-    allowed = [str(f.file) for name in (*PUBLIC, Repeats.NAME) for f in snapshot.files(name)]
+    allowed = [str(f.file) for name in (*PUBLIC, Duplicates.NAME) for f in snapshot.files(name)]
     con.execute(f"set allowed_paths = [{', '.join(map(quoted, allowed))}]")
     con.execute(f"set max_temp_directory_size = '{_SPILL} bytes'")
     con.execute("set enable_external_access = false")

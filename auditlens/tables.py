@@ -342,10 +342,11 @@ class Imports(Table):
     policy: str | None = col("Digest of the policy of `import --policy`; null when nothing was left out.")
 
 
-class Repeats(Table):
+class Duplicates(Table):
     """A stored row that repeats another, richer or earlier one; readers leave it out, compaction removes it."""
 
-    NAME = "repeats"
+    NAME = "duplicates"
+    FORMERLY = "repeats"
 
     cluster: str | None = col("As in `audit`.")
     date: dt.date | None = col("As in `audit`.")
@@ -496,7 +497,7 @@ class Kubectl(Table):
 
 
 TABLES: dict[str, type[Table]] = {
-    t.NAME: t for t in (Audit, AuditObjects, Klog, Httplog, Trace, Kubectl, Rejects, Repeats, Imports)
+    t.NAME: t for t in (Audit, AuditObjects, Klog, Httplog, Trace, Kubectl, Rejects, Duplicates, Imports)
 }
 PRIMARY = ("audit", "klog")  # a record becomes one row of one of these
 DERIVED = ("audit_objects", "httplog", "trace", "kubectl")

@@ -19,7 +19,7 @@ from pathlib import Path
 from common import capture, run, table, vary, workdir
 
 from auditlens import ask
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 

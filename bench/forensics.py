@@ -24,7 +24,7 @@ from auditlens import ask, history
 from auditlens.answers.questions import questions
 from auditlens.forensics.state import state
 from auditlens.forensics.why import why
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from common import capture
 
 from auditlens import engine
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.snapshot import COMPACTED
 from auditlens.policy import simulate

@@ -19,7 +19,7 @@ import watchdog
 
 from auditlens import ask as answer
 from auditlens import engine
-from auditlens.importing.run import ImportReport, import_files
+from auditlens.importing.files.run import ImportReport, import_files
 from auditlens.lake import Lake
 from auditlens.tables import PUBLIC
 

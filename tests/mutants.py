@@ -31,7 +31,7 @@ MODULES: dict[str, tuple[str, str]] = {
     "redact": ("auditlens/redact/body.py", "tests/test_redact.py"),
     "wal": ("auditlens/sink/wal.py", "tests/sink/test_wal.py"),
     "commit": ("auditlens/importing/commit.py", "tests/test_exactly_once.py"),
-    "duplicates": ("auditlens/importing/repeats.py", "tests/test_exactly_once.py"),
+    "duplicates": ("auditlens/importing/duplicates.py", "tests/test_exactly_once.py"),
     "replay": ("auditlens/forensics/replay.py", "tests/forensics"),
     "why": ("auditlens/forensics/why.py", "tests/forensics"),
     "evaluator": ("auditlens/policy/apiserver/evaluator.py", "tests/policy/test_evaluator.py tests/policy/test_peers.py"),

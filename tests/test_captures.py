@@ -15,7 +15,7 @@ import pytest
 from conftest import ask
 
 from auditlens import Lake, import_files, sql
-from auditlens.importing.run import ImportReport
+from auditlens.importing.files.run import ImportReport
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CAPTURES = SHARED / "captures"

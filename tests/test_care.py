@@ -16,13 +16,13 @@ from conftest import EVIDENCE, accounted, assert_same, auditlens, day, event, im
 
 from auditlens import engine
 from auditlens.errors import UsageError
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact, info, retain, verify
 from auditlens.lake.files import Staging
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["auditlens.importing.run", "auditlens.lake.care", "auditlens.engine", "polars"])
+FORKS.set_forkserver_preload(["auditlens.importing.files.run", "auditlens.lake.care", "auditlens.engine", "polars"])
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def lake(made: Path, tmp_path: Path) -> Path:
 def test_compaction_changes_no_row(lake: Path) -> None:
     before = tables(lake)
     report = compact(Lake(lake))
-    assert (report.days, report.repeats) == (3, 60)
+    assert (report.days, report.duplicates) == (3, 60)
     assert report.files_after < report.files_before
     assert_same(tables(lake), before)
-    assert not Lake(lake).snapshot().files("repeats")
+    assert not Lake(lake).snapshot().files("duplicates")
     assert not verify(Lake(lake)).height
     on_disk = set((lake / "audit").rglob("*.parquet"))
     assert on_disk == {f.file for f in Lake(lake).snapshot().files("audit")}
@@ -98,7 +98,7 @@ def test_a_compaction_that_is_killed_changes_no_row_and_the_next_one_finishes(la
     accounted(lake)
     compact(Lake(lake))
     assert_same(tables(lake), before)
-    assert not Lake(lake).snapshot().files("repeats")
+    assert not Lake(lake).snapshot().files("duplicates")
 
 
 def test_what_a_killed_import_left_is_removed_after_a_day_and_the_import_can_still_be_done(tmp_path: Path, lake: Path) -> None:

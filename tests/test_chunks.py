@@ -10,7 +10,7 @@ from conftest import physical_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditlens.importing.chunks import ChunkReader
+from auditlens.importing.files.chunks import ChunkReader
 from auditlens.records import Chunk
 
 LINES = st.lists(st.one_of(st.just(b""), st.binary(max_size=40), st.binary(min_size=50, max_size=400)), max_size=20)

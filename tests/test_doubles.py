@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from conftest import CAPTURES, EVIDENCE, assert_same, event, imported, needs_captures, rows, tables, when, write
 
-from auditlens.importing.eventlist import Body
-from auditlens.importing.follow import follow
-from auditlens.importing.segment import Sealed, SegmentImporter
+from auditlens.importing.files.follow import follow
+from auditlens.importing.webhook.eventlist import Body
+from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.redact import NO_REDACTION

@@ -33,7 +33,7 @@ from conftest import (
     write,
 )
 
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact, verify
 
@@ -42,7 +42,9 @@ SHARES = frozenset({"rows", "derived", "duplicates"})
 
 # Processes that import start from one that has its libraries loaded already.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["auditlens.importing.run", "auditlens.importing.segment", "auditlens.lake.care", "polars"])
+FORKS.set_forkserver_preload(
+    ["auditlens.importing.files.run", "auditlens.importing.webhook.segment", "auditlens.lake.care", "polars"]
+)
 
 
 @pytest.fixture(params=[False, True], ids=["", "compacted"])

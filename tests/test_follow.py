@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from auditlens import engine
-from auditlens.importing.follow import follow
-from auditlens.importing.tail import Tail
+from auditlens.importing.files.follow import follow
+from auditlens.importing.files.tail import Tail
 
 _PROGRAM = """
 import json, sys
-from auditlens.importing.follow import follow
+from auditlens.importing.files.follow import follow
 options = json.loads(sys.argv[1])
 follow(options.pop("paths"), options.pop("lake"), redact=False, say=lambda t: print(t, file=sys.stderr, flush=True), **options)
 """

@@ -14,8 +14,8 @@ from conftest import EVIDENCE, assert_same, day, event, imported, physical_lines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditlens.importing import run
-from auditlens.importing.chunks import ChunkReader
+from auditlens.importing.files import run
+from auditlens.importing.files.chunks import ChunkReader
 
 EVENTS = list(day(24))
 PLAIN = [text(e) for e in EVENTS]

@@ -107,7 +107,7 @@ def test_an_older_lake_is_read_added_to_and_brought_to_the_newest_columns(tmp_pa
     old, new = write(tmp_path / "old.log", day(80)), write(tmp_path / "new.log", day(40, first=80))
     script = (
         "import sys; from auditlens.tables import Audit; del Audit.model_fields['replicas']; "
-        "from auditlens.importing.run import import_files; import_files([sys.argv[1]], sys.argv[2])"
+        "from auditlens.importing.files.run import import_files; import_files([sys.argv[1]], sys.argv[2])"
     )
     subprocess.run([sys.executable, "-c", script, str(old), str(tmp_path / "lake")], check=True)
     assert rows(tmp_path / "lake", "select count(*), count(replicas) from audit") == [(80, 0)]

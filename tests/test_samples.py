@@ -11,7 +11,7 @@ import pytest
 from conftest import ask
 
 from auditlens import import_files, sql
-from auditlens.importing.run import ImportReport
+from auditlens.importing.files.run import ImportReport
 from auditlens.lake import Lake
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample-logs"

@@ -15,7 +15,7 @@ import zstandard
 from conftest import auditlens, day, imported, rows, text, write
 
 from auditlens.errors import UsageError
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.importing.sources import SourceFile, Stream, decompression_errors, find_sources
 
 PACKERS = {"gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress, "xz": lzma.compress, "": bytes}

@@ -163,11 +163,11 @@ def compact(
     cluster: Annotated[str | None, typer.Option(help="Only this cluster.")] = None,
     date: Annotated[str | None, typer.Option(help="Only this UTC date.")] = None,
 ) -> int:
-    """Rewrite days sorted for look-ups, drop repeats and left-overs; readers and writers go on meanwhile."""
+    """Rewrite days sorted for look-ups, drop duplicates and left-overs; readers and writers go on meanwhile."""
     from auditlens.lake.care import compact as run
 
     report = run(existing(lake), cluster=cluster, date=date, say=say)
-    say(f"{report.days} days rewritten, {report.repeats:,} repeats dropped; before: {report.files_before} files, "
+    say(f"{report.days} days rewritten, {report.duplicates:,} duplicates dropped; before: {report.files_before} files, "
         f"{report.bytes_before:,} bytes; now: {report.files_after} files, {report.bytes_after:,} bytes")  # fmt: skip
     return ExitCode.OK
 

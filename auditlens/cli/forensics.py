@@ -135,7 +135,7 @@ def completeness(
     lake: LakePath = LAKE,
     output: _Tree = None,
 ) -> int:
-    """Say whether the log can be trusted for a window: gaps, losses, cuts, repeats and levels."""
+    """Say whether the log can be trusted for a window: gaps, losses, cuts, duplicates and levels."""
     import polars as pl
 
     from auditlens import face

@@ -16,7 +16,7 @@ from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from auditlens.importing.batches import Filter
-    from auditlens.importing.run import ImportReport
+    from auditlens.importing.files.run import ImportReport
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _WORTH_A_RATE = 10_000_000  # bytes; below, the start is most of the time
@@ -36,7 +36,7 @@ def run(
     output: str | None = None,
 ) -> int:
     """Import and report."""
-    from auditlens.importing.run import import_files
+    from auditlens.importing.files.run import import_files
     from auditlens.importing.sources import find_sources
     from auditlens.output import plain
 
@@ -100,7 +100,7 @@ def follow(
     import signal
     import threading
 
-    from auditlens.importing.follow import follow as run
+    from auditlens.importing.files.follow import follow as run
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from auditlens.formats import glue
 from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
-from auditlens.importing import logchunks
-from auditlens.importing.logs import Entries, LogParser, LogRows, as_entries
+from auditlens.importing.klog import chunks as log_text
+from auditlens.importing.klog.parser import Entries, LogParser, LogRows, as_entries
 from auditlens.importing.transform import DEFAULT_CLUSTER, PLAIN, Batch, Source, batch_schema
 from auditlens.records import Chunk, Counts, Record, Reject
 from auditlens.redact import Redactor
@@ -107,7 +107,7 @@ class SourceReader:
             plain = self._plain_piece(chunk) if self._auto and alike and self._reader.idle else None
             if plain is not None:
                 yield plain
-            elif self._logs and alike and logchunks.worth_it(data := bytes(chunk.data)):
+            elif self._logs and alike and log_text.worth_it(data := bytes(chunk.data)):
                 yield from self._log_pieces(data, chunk)
             else:
                 if self._logs:
@@ -123,7 +123,7 @@ class SourceReader:
             self._logs.learn(data)
         pos, line = 0, chunk.first_line
         while pos < len(data):
-            end = data.rfind(b"\n", pos, pos + logchunks.SLICE) + 1 or data.find(b"\n", pos) + 1
+            end = data.rfind(b"\n", pos, pos + log_text.SLICE) + 1 or data.find(b"\n", pos) + 1
             if not end:  # the torn last line
                 yield from self._collect(self._reader.feed(Chunk(data[pos:], line, chunk.offset + pos)))
                 return
@@ -136,7 +136,7 @@ class SourceReader:
         data = bytes(chunk.data)
         found: list[Record | Reject] = []
         bulk = []
-        for region in logchunks.regions(data, chunk.first_line, chunk.offset):
+        for region in log_text.regions(data, chunk.first_line, chunk.offset):
             settled = None if region.chunk else self._reader.settle()
             if settled is None:  # what is open takes lines with a header too
                 found += self._reader.feed(region.chunk or region.as_chunk(chunk))

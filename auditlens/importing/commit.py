@@ -12,14 +12,14 @@ from typing import Any
 import duckdb
 
 from auditlens.importing.batches import SourceReader
-from auditlens.importing.glogcopies import find_copies
-from auditlens.importing.repeats import find_repeats
+from auditlens.importing.copies import find_copies
+from auditlens.importing.duplicates import find_duplicates
 from auditlens.importing.sources import SourceFile
 from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake, NewFile, Staging
 from auditlens.redact import Redactor
-from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Imports, Klog, Rejects, Repeats
+from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Duplicates, Imports, Klog, Rejects
 
 
 @dataclass(slots=True)
@@ -95,19 +95,19 @@ def commit_batch(
     counted = {name: writer.counts(TABLES[name]) for name in (*PRIMARY, *DERIVED)}
     copies, copied = find_copies(writer, [r.source for r in reads], batch_id, staging)
     if copies:
-        lake.commit(Repeats.NAME, copies)
+        lake.commit(Duplicates.NAME, copies)
     while True:  # until no other import finished between the look at the lake and the last commit
         snapshot = lake.snapshot()
         if any((lake.transaction(Imports.NAME, app_id) or 0) >= number for app_id, number in done):
             return False
         try:
-            repeats, duplicates = find_repeats(writer.con, snapshot, batch_id, staging)
+            new, duplicates = find_duplicates(writer.con, snapshot, batch_id, staging)
         except duckdb.IOException:
             if snapshot.intact():
                 raise
             continue  # compaction took a file away
-        if repeats:
-            lake.commit(Repeats.NAME, repeats)
+        if new:
+            lake.commit(Duplicates.NAME, new)
         imports = _imports(writer, batch_id, reads, counted, (duplicates, copied), redactor)
         if lake.commit(Imports.NAME, imports, transactions=done, at=snapshot.versions.get(Imports.NAME, 0)):
             return True

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from auditlens.formats.event import read_event
 from auditlens.importing import batches, transform
-from auditlens.importing.logs import LOG_TABLES, LogRows, few
+from auditlens.importing.klog.parser import LOG_TABLES, LogRows, few
 from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
 from auditlens.quoting import quoted

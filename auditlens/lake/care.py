@@ -21,7 +21,7 @@ from auditlens.lake.files import STAGING, sha256_of
 from auditlens.lake.lake import Lake
 from auditlens.lake.rewrite import merge, rewrite_day
 from auditlens.lake.snapshot import DataFile, Snapshot, unless_gone
-from auditlens.tables import TABLES, Imports, Rejects, Repeats
+from auditlens.tables import TABLES, Duplicates, Imports, Rejects
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,7 @@ class Compaction:
     files_after: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
-    repeats: int = 0
+    duplicates: int = 0
 
 
 def info(lake: Lake) -> pl.DataFrame:
@@ -70,7 +70,7 @@ def info(lake: Lake) -> pl.DataFrame:
 def compact(
     lake: Lake, *, cluster: str | None = None, date: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Compaction:
-    """Rewrite every day that has new files, sorted for object look-ups, without repeats, in the newest schema.
+    """Rewrite every day that has new files, sorted for object look-ups, without duplicates, in the newest schema.
 
     Also merges the small files of the unpartitioned tables and removes what killed imports and earlier rewrites left behind.
     A day that somebody else rewrites at the same time is left to them.
@@ -90,7 +90,7 @@ def compact(
         report.days += 1
         report.files_before += len(before)
         report.bytes_before += sum(f.size for f in before)
-        report.repeats += sum(f.rows for f in before if f.table == Repeats.NAME)
+        report.duplicates += sum(f.rows for f in before if f.table == Duplicates.NAME)
         report.files_after += len(after)
         report.bytes_after += sum(f.size for f in after)
     for table in (Imports, Rejects):

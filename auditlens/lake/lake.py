@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from auditlens.errors import LakeError
 from auditlens.lake.files import NewFile, Staging, make_private
 from auditlens.lake.snapshot import DataFile, Snapshot
-from auditlens.tables import TABLES, Imports, Repeats, Table
+from auditlens.tables import TABLES, Duplicates, Imports, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -173,7 +173,7 @@ class Lake:
         """What is committed now.
 
         The tables' logs are read one after the other. `imports` is first: whatever it names has its other tables committed
-        already. `repeats` is next: a compaction commits the tables without the repeats before it forgets their addresses.
+        already. `duplicates` is next: a compaction commits the tables without the duplicates before it forgets their addresses.
         """
         version = self.version()
         if self._last is None or self._last[0] != version:
@@ -191,7 +191,7 @@ class Lake:
         return self._last[1]
 
     def _snapshot(self) -> Snapshot:
-        first = (Imports.NAME, Repeats.NAME)
+        first = (Imports.NAME, Duplicates.NAME)
         handles = {name: self._open(name) for name in (*first, *(n for n in TABLES if n not in first))}
         committed = {name: self._files(name, handle) for name, handle in handles.items()}
         versions = {name: handle.version() for name, handle in handles.items() if handle is not None}

@@ -10,7 +10,7 @@ from auditlens.lake.files import NewFile, Staging
 from auditlens.lake.lake import Lake
 from auditlens.lake.snapshot import COMPACTED, DataFile, Snapshot, hide, scan, unhidden
 from auditlens.quoting import quoted
-from auditlens.tables import TABLES, Repeats, Table
+from auditlens.tables import TABLES, Duplicates, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,22 +31,22 @@ _DELTA = ("stage_time", "received_time", "time", "line", "latency_ms")
 def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | None]) -> list[NewFile] | None:
     """Rewrite one (cluster, date) of every partitioned table; None when somebody else was first.
 
-    Repeats are dropped from the other tables and their addresses forgotten last: until then leaving them out again is
+    Duplicates are dropped from the other tables and their addresses forgotten last: until then leaving them out again is
     harmless.
     """
     written: list[NewFile] = []
-    tables: list[type[Table]] = [t for t in TABLES.values() if t.PARTITIONED_BY and t is not Repeats]
+    tables: list[type[Table]] = [t for t in TABLES.values() if t.PARTITIONED_BY and t is not Duplicates]
     old = {name: _of_day(snapshot.files(name), day) for name in TABLES}
     with lake.staging() as staging:
         con = _connect(staging)
-        if old[Repeats.NAME]:
-            hide(con, snapshot, old[Repeats.NAME])
+        if old[Duplicates.NAME]:
+            hide(con, snapshot, old[Duplicates.NAME])
         for table in tables:
             files = old[table.NAME]
             if not files:
                 continue
             select = f"select * from {scan(table, files, union_by_name=True)} union all by name {table.empty_select()}"
-            if old[Repeats.NAME]:
+            if old[Duplicates.NAME]:
                 select = unhidden(select)
             order = ", ".join(f"{s} nulls first" for s in table.SORT)
             columns = ", ".join(c.name for c in table.stored())
@@ -54,8 +54,8 @@ def rewrite_day(lake: Lake, snapshot: Snapshot, day: tuple[str | None, str | Non
             if not lake.commit(table.NAME, new, remove=files, rearrange=True):
                 return None
             written += new
-        if old[Repeats.NAME]:
-            lake.commit(Repeats.NAME, [], remove=old[Repeats.NAME])
+        if old[Duplicates.NAME]:
+            lake.commit(Duplicates.NAME, [], remove=old[Duplicates.NAME])
     return written
 
 

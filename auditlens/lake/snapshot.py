@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # File-name prefixes of what was rewritten, all of it rows of finished imports; other files carry their batch's id.
-COMPACTED = "compact"  # a day, sorted, without repeats
+COMPACTED = "compact"  # a day, sorted, without duplicates
 FOLDED = "fold"  # small files merged as they were: compaction still has its work to do
 
 
@@ -107,12 +107,12 @@ def unless_gone(work: Callable[[], T], files: list[DataFile]) -> T | None:
         return None
 
 
-def hide(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, repeats: list[DataFile]) -> None:
+def hide(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, duplicates: list[DataFile]) -> None:
     """Make table `hidden` for `unhidden`: addresses of stored rows that repeat those of finished imports."""
     con.register("done", snapshot.imports.to_frame("import_id"))
     con.execute(
         "create or replace table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
-        f"from read_parquet({file_list(repeats)}) where kept_import_id in (select import_id from done)"
+        f"from read_parquet({file_list(duplicates)}) where kept_import_id in (select import_id from done)"
     )
     con.unregister("done")
 

@@ -24,7 +24,7 @@ from auditlens.errors import AuditlensError
 from auditlens.sink import wal
 
 if TYPE_CHECKING:
-    from auditlens.importing.segment import SegmentImporter
+    from auditlens.importing.webhook.segment import SegmentImporter
 
 _GROUP = 100  # small segments that share a commit: after an outage there are many
 _POLL = 0.05  # seconds between looks for a sealed segment
@@ -80,7 +80,7 @@ class _Drain:
         self._failed: dict[int, int] = {}
 
     def _new_importer(self) -> SegmentImporter:
-        from auditlens.importing.segment import MEMORY_MB, SegmentImporter
+        from auditlens.importing.webhook.segment import MEMORY_MB, SegmentImporter
         from auditlens.lake import Lake
 
         spill = self._args.wal / "spill"
@@ -119,7 +119,7 @@ class _Drain:
 
     def _import(self, group: list[wal.Segment]) -> bool:
         """Import segments and delete them. False when that must be tried again."""
-        from auditlens.importing.segment import Sealed, may_be_a_body
+        from auditlens.importing.webhook.segment import Sealed, may_be_a_body
 
         started, number = time.monotonic(), group[0].number
         _say(segment=number)
@@ -175,7 +175,7 @@ class _Drain:
 
 def bodies(data: bytes, records: Iterable[wal.WalRecord | wal.Damage]) -> Iterator[Any]:
     """The bodies of a segment's records; damaged stretches as bodies that say so."""
-    from auditlens.importing.eventlist import Body
+    from auditlens.importing.webhook.eventlist import Body
 
     view = memoryview(data)
     for record in records:

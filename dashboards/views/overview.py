@@ -28,7 +28,7 @@ def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: 
     cells[2].metric(
         "Rejected records", show.number(rejected), help="Records of the whole lake that could not be read; see Ingest"
     )
-    cells[3].metric("Repeats left out", show.number(repeated), help="Records the lake held already; they are counted once")
+    cells[3].metric("Duplicates left out", show.number(repeated), help="Records the lake held already; they are counted once")
     share = f"{100 * bodies / events:.0f} %" if events else "–"
     cells[4].metric(
         "With both bodies",

@@ -15,7 +15,7 @@ pytest.importorskip("streamlit")
 from conftest import CAPTURES, day, event, write
 from streamlit.testing.v1 import AppTest
 
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 
 from .helpers import APP, HOSTILE, ROOT, Tab, serve, stop
 

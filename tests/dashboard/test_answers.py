@@ -13,7 +13,7 @@ from conftest import event, when, write
 from streamlit.testing.v1 import AppTest
 
 from auditlens import ask, history, sql
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 
 from .helpers import APP, frame, texts
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import ask, day, write
 
 from auditlens import Lake, policy, sql, why
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 
 from .helpers import ARTEFACTS, HOSTILE, ROOT, Tab, serve, stop
 

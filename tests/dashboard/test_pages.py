@@ -10,7 +10,7 @@ from conftest import ask, day, event, write
 from streamlit.testing.v1 import AppTest
 
 from auditlens import completeness, sql
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 
 from .helpers import APP, HOSTILE, frame, metrics, texts
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from capture import captures
 
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.lake.care import compact
 from auditlens.redact import Redactor

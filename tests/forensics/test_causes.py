@@ -14,7 +14,7 @@ from auditlens.errors import UsageError
 from auditlens.forensics.events import Key
 from auditlens.forensics.tracer import Tracer
 from auditlens.forensics.why import explain
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 
 from .conftest import CAPTURES, SHARED, needs_captures

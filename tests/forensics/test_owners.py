@@ -115,7 +115,7 @@ def test_an_owner_is_in_the_same_namespace_or_in_none(make_lake: Make) -> None:
 
 
 def test_an_owner_of_another_cluster_is_another_object(make_lake: Make, tmp_path: Any) -> None:
-    from auditlens.importing.run import import_files
+    from auditlens.importing.files.run import import_files
 
     log = family("one")
     log.gone(GC, "configmaps/child")

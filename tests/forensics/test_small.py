@@ -15,7 +15,7 @@ from auditlens.forensics.completeness import completeness
 from auditlens.forensics.diff import blame, diff
 from auditlens.forensics.state import state
 from auditlens.forensics.why import why
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from auditlens.formats import bulk
 from auditlens.formats.event import read_event
-from auditlens.importing import logchunks
 from auditlens.importing.batches import SourceReader
-from auditlens.importing.logcolumns import schema
-from auditlens.importing.logs import LOG_TABLES
+from auditlens.importing.klog import chunks as log_text
+from auditlens.importing.klog.columns import schema
+from auditlens.importing.klog.parser import LOG_TABLES
 from auditlens.importing.transform import Source
 from auditlens.records import Chunk, Counts, Event, Record, Reject
 from auditlens.redact import NO_REDACTION, Redactor
@@ -100,7 +100,7 @@ def exact_path() -> Iterator[None]:
             return whole(data, starts, ends, np.ones(len(starts), dtype=bool), heads, several)
 
         patch.setattr(bulk, "read", none)
-        patch.setattr(logchunks, "worth_it", lambda data: False)
+        patch.setattr(log_text, "worth_it", lambda data: False)
         yield
 
 

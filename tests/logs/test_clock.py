@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import auditlens, imported, rows, write
 
-from auditlens.importing.follow import follow
+from auditlens.importing.files.follow import follow
 
 from .helpers import read
 

@@ -14,7 +14,7 @@ import pytest
 
 from auditlens import ask as answer
 from auditlens.answers.questions import questions
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.policy import Policy, Rule
 from auditlens.policy.requirements.requirement import SENSITIVE

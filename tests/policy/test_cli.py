@@ -9,7 +9,7 @@ import pytest
 
 from auditlens.cli import main
 from auditlens.errors import ExitCode
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 
 from .test_filter import HEAD, event
 

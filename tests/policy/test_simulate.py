@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from auditlens.engine import connect
-from auditlens.importing.run import import_files
+from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 from auditlens.policy import apply, load, simulate
 from auditlens.policy.requirements.presets import load_preset, names, table

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from auditlens import engine
 from auditlens.errors import LakeError
-from auditlens.importing import segment
-from auditlens.importing.eventlist import Body, split
-from auditlens.importing.segment import Sealed, SegmentImporter
+from auditlens.importing.webhook import segment
+from auditlens.importing.webhook.eventlist import Body, split
+from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 from auditlens.lake import Lake, lake
 from auditlens.lake.care import compact, verify
 from auditlens.lake.fold import FAN, Folder, fold

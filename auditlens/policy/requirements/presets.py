@@ -40,7 +40,7 @@ def sample_table() -> str:
     """The table of the README: the presets over the sample logs, which are imported into a lake that is thrown away."""
     from tempfile import TemporaryDirectory
 
-    from auditlens.importing.run import import_files
+    from auditlens.importing.files.run import import_files
 
     with TemporaryDirectory() as scratch:
         import_files([directory("sample-logs")], scratch, redact=False)

@@ -212,7 +212,7 @@ def apply(policy: Policy, paths: Iterable[str | Path], out: str | Path, *, forma
 def _lines(data: Any, rule: Filter, applied: Applied, format: str) -> Iterator[bytes]:
     """What is left of one source, line by line."""
     from auditlens.formats.reader import Reader
-    from auditlens.importing.chunks import ChunkReader
+    from auditlens.importing.files.chunks import ChunkReader
 
     reader, chunks = Reader(format=format), ChunkReader(data)
 

@@ -13,7 +13,7 @@ from auditlens.importing.transform import Source
 from auditlens.importing.writer import Writer
 from auditlens.lake import NewFile, Staging
 from auditlens.quoting import quoted
-from auditlens.tables import Klog, Repeats
+from auditlens.tables import Duplicates, Klog
 
 _NAME = re.compile(r"(?P<set>.*)\.log\.(?P<severity>INFO|WARNING|ERROR|FATAL)\.\d{8}-\d{6}\.(?P<pid>\d+)(?:\.\w+)?")
 _ORDER = ("INFO", "WARNING", "ERROR", "FATAL")
@@ -22,7 +22,7 @@ _ORDER = ("INFO", "WARNING", "ERROR", "FATAL")
 def find_copies(
     writer: Writer, sources: Iterable[Source], batch_id: str, staging: Staging
 ) -> tuple[list[NewFile], dict[str, int]]:
-    """Files of `repeats` for the copies among the entries of a batch and, per import id, how many there are."""
+    """Files of `duplicates` for the copies among the entries of a batch and, per import id, how many there are."""
     found = [(source, match) for source in sources if (match := _NAME.fullmatch(source.name))]
     sets = {(match["set"], match["pid"]): {m["severity"] for _, m in found if (m["set"], m["pid"]) == (match["set"], match["pid"])}
             for _, match in found}  # fmt: skip
@@ -51,11 +51,13 @@ def find_copies(
                 window same as (partition by of_set, time, pid, file, file_line, message, severity, nth order by rank, source, line)
             ) where place > 1
         """
-        columns = ", ".join(c.name for c in Repeats.stored())
-        new = staging.write(writer.con, Repeats, f"select {columns} from ({select})", prefix=batch_id, partition=file.partition)
+        columns = ", ".join(c.name for c in Duplicates.stored())
+        new = staging.write(
+            writer.con, Duplicates, f"select {columns} from ({select})", prefix=batch_id, partition=file.partition
+        )
         if new:
             files.append(new)
-            path = staging.directory(Repeats.NAME) / new.path
+            path = staging.directory(Duplicates.NAME) / new.path
             for import_id, count in writer.con.execute(
                 f"select import_id, count(*) from read_parquet({quoted(path)}) group by 1"
             ).fetchall():

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from auditlens.formats import bulk
 from auditlens.formats.clock import DAY_US, SOURCES, UNKNOWN, Clock, Survey
 from auditlens.formats.entry import moment_us, parse
-from auditlens.importing.logcolumns import EXACT, filled, httplog, kinds, named, pairs, schema
-from auditlens.importing.logrows import Origin, RowMaker
+from auditlens.importing.klog.columns import EXACT, filled, httplog, kinds, named, pairs, schema
+from auditlens.importing.klog.rows import Origin, RowMaker
 from auditlens.records import Record
 from auditlens.redact import LOG_SUSPECT, Redactor
 

@@ -13,7 +13,7 @@ from auditlens.importing.sources import STDIN
 from auditlens.lake import DataFile, NewFile, Snapshot, Staging
 from auditlens.lake.snapshot import file_list
 from auditlens.quoting import quoted
-from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Repeats
+from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Duplicates
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,12 +27,12 @@ _COLUMNS = tuple(
 )
 
 
-def find_repeats(
+def find_duplicates(
     con: duckdb.DuckDBPyConnection, snapshot: Snapshot, batch_id: str, staging: Staging
 ) -> tuple[list[NewFile], dict[str, int]]:
     """Compare the committed files of a batch in `audit` with one another and with those of all finished imports.
 
-    Returns the files of `repeats` to commit and, per import id, how many of its events the lake held already (or twice in
+    Returns the files of `duplicates` to commit and, per import id, how many of its events the lake held already (or twice in
     the sources themselves). Imports that are not finished do not count: whichever finishes later looks again.
     """
     mine = [f for f in snapshot.committed[Audit.NAME] if f.prefix == batch_id]
@@ -40,7 +40,7 @@ def find_repeats(
         return [], {}
     con.execute(
         "create or replace temp table repeat as select *, null::varchar as kept_source, null::bigint as kept_line, "
-        "null::bigint as kept_item from (" + Repeats.empty_select() + ")"
+        "null::bigint as kept_item from (" + Duplicates.empty_select() + ")"
     )
     seen = snapshot.files(Audit.NAME)
     # only events cut before their times: they are of about the time of what they came with
@@ -70,10 +70,10 @@ def find_repeats(
     files: list[NewFile] = []
     for cluster, date in con.execute("select distinct cluster, date::varchar from repeat order by all").fetchall():
         select = (
-            "select distinct " + ", ".join(c.name for c in Repeats.stored()) + " from repeat "
+            "select distinct " + ", ".join(c.name for c in Duplicates.stored()) + " from repeat "
             f"where cluster = {quoted(cluster)} and date is not distinct from {_date(date)} order by all"
         )
-        new = staging.write(con, Repeats, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
+        new = staging.write(con, Duplicates, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
         files += [new] if new else []
     return files, dict(counted)
 

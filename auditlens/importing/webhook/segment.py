@@ -19,8 +19,8 @@ import pyarrow as pa
 from auditlens.errors import AuditlensError, LakeError
 from auditlens.importing.batches import Piece, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
-from auditlens.importing.eventlist import Body, split
 from auditlens.importing.transform import DEFAULT_CLUSTER, Source, prepare
+from auditlens.importing.webhook.eventlist import Body, split
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
 from auditlens.records import Reject

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from auditlens.catalogue import UNHANDLED, kind_of, openings, unopened
 from auditlens.formats import bulk
 from auditlens.formats.durations import duration_ms
-from auditlens.importing.logrows import AUDIT_ID_KEYS, client_of
+from auditlens.importing.klog.rows import AUDIT_ID_KEYS, client_of
 from auditlens.tables import TABLES
 
 __all__ = ["EXACT", "filled", "httplog", "kinds", "named", "pairs", "schema"]

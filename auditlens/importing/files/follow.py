@@ -25,8 +25,8 @@ import duckdb
 from auditlens.formats.clock import Clock, Survey
 from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
+from auditlens.importing.files.tail import BLOCK, Tail, fingerprint_of, opened, siblings
 from auditlens.importing.sources import SourceFile, given
-from auditlens.importing.tail import BLOCK, Tail, fingerprint_of, opened, siblings
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake

@@ -19,8 +19,8 @@ from auditlens import redact as redaction
 from auditlens.errors import AuditlensError, UsageError
 from auditlens.formats.clock import Survey
 from auditlens.importing.batches import Filter
-from auditlens.importing.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
+from auditlens.importing.files.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.sources import SourceFile, Unreadable, find_sources
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
@@ -159,7 +159,7 @@ class _Run:
             known = _Known(self.lake, self.cluster, self.policy)
             reports: list[SourceReport] = []
             fresh: list[Read] = []
-            twins: list[SourceFile] = []  # the same content again: imported before once the rest is in
+            again: list[SourceFile] = []  # the same content again: imported before once the rest is in
             for file in files:
                 try:
                     read = self._identify(file)
@@ -171,12 +171,12 @@ class _Run:
                     reports.append(_imported_before(file.name, before))
                     self.progress(read.file_bytes)
                 elif any(read.sha256 and read.sha256 == r.sha256 for r in fresh):
-                    twins.append(file)
+                    again.append(file)
                 else:
                     fresh.append(read)
             imported = self._import(fresh, known)
             if imported is not None:
-                return reports + imported + (self.group(twins) if twins else [])
+                return reports + imported + (self.group(again) if again else [])
 
     def _identify(self, file: SourceFile) -> Read:
         """What a source is, by content; a large compressed file by its stored bytes, a pipe by nothing until it is read."""

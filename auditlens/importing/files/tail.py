@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
-from auditlens.importing.chunks import HEAD, MAX_LINE
+from auditlens.importing.files.chunks import HEAD, MAX_LINE
 from auditlens.importing.transform import PLAIN
 from auditlens.records import Chunk
 

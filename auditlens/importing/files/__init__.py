@@ -1,0 +1,1 @@
+"""Files become committed rows: given, found in folders, or followed while they are written."""
