@@ -56,6 +56,7 @@ def serve(
     """Receive audit events from kube-apiserver's webhook; acknowledge only what is on disk."""
     _need_extra()
     from auditlens.cli.importing import size
+    from auditlens.sink.server import Limits
     from auditlens.sink.server import serve as run
 
     if redact not in ("secrets", "none"):
@@ -75,7 +76,7 @@ def serve(
         status_listen=status_listen,
         redact=redact != "none",
         redact_key=redact_key,
-        wal_limit=size(wal_limit),
+        limits=Limits(wal_limit=size(wal_limit)),
         say=say,
     )
     return ExitCode.OK

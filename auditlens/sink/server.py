@@ -21,9 +21,23 @@ from auditlens.sink.access import Access, Tls
 from auditlens.sink.app import Budget, Sink
 from auditlens.sink.metrics import Metrics
 
-MAX_BODY = 64 << 20
-MEMORY = 96 << 20  # bytes of bodies in flight: one of the largest and many of the usual ones
 _TICK = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sink holds at most: bytes and seconds."""
+
+    wal_limit: int = 4 << 30  # of the WAL, above which nothing is accepted
+    min_free: int = 256 << 20  # of the WAL's disk, below which nothing is accepted
+    stuck_after: float = 300.0  # without progress of a drain that has work, after which nothing is accepted
+    max_body: int = 64 << 20  # of a body, decompressed
+    memory: int = 96 << 20  # of bodies in memory at once: one of the largest and many of the usual ones
+    seal_after: float = 1.0  # that a body waits at most for others before it is drained
+    grace: float = 20.0  # for requests in work and the drain at the end
+
+
+DEFAULTS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +66,7 @@ def serve(
     status_listen: str | None = None,
     redact: bool = True,
     redact_key: str | Path | None = None,
-    wal_limit: int = 4 << 30,
-    min_free: int = 256 << 20,
-    stuck_after: float = 300.0,
-    max_body: int = MAX_BODY,
-    memory: int = MEMORY,
-    seal_after: float = 1.0,
-    grace: float = 20.0,
+    limits: Limits = DEFAULTS,
     say: Callable[[str], None] | None = None,
     started: Callable[[Running], None] = lambda running: None,
 ) -> None:
@@ -77,13 +85,7 @@ def serve(
         insecure: listen beyond loopback without TLS or without credentials.
         status_listen: HOST:PORT for /healthz, /readyz and /metrics in plain HTTP; default: they are on `listen` too.
         redact, redact_key: as for an import.
-        wal_limit: bytes of the WAL above which nothing is accepted.
-        min_free: free bytes on the WAL's disk below which nothing is accepted.
-        stuck_after: seconds without progress of a drain that has work, after which nothing is accepted.
-        max_body: bytes of a body, decompressed.
-        memory: bytes of bodies in memory at once.
-        seal_after: seconds a body waits at most for others before it is drained.
-        grace: seconds for requests in work and the drain at the end.
+        limits: what is held at most, and for how long.
         say: gets each line for the operator; default: stderr.
         started: called once when the sink listens.
 
@@ -91,46 +93,58 @@ def serve(
         UsageError: an option or a file it names cannot be used.
         WalError: the WAL is in use or cannot be read.
     """
+    log = Floods(_spoken(say))
+    directory = _wal_beside(Path(lake), wal_dir)
+    tls, access = _credentials(tls_cert, tls_key, client_ca, client_names, token_file, cluster)
+    _check_exposure(listen, tls is not None and bool(client_ca or token_file), insecure)
+    key = _path(redact_key)
+    arguments = drainer.arguments(directory, Path(lake), redact=redact, redact_key=key)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(_listener(a)) for a in (listen, status_listen) if a]
+        server = _Server(directory, name or socket.gethostname(), arguments, access, tls, limits, log, _redaction(redact, key))
+        Handler(log, ("uvicorn", "uvicorn.error", "asyncio"))  # a line for each invalid request, each handshake that breaks off
+        asyncio.run(server.run(sockets, started))
+
+
+def _spoken(say: Callable[[str], None] | None) -> Callable[[str], None]:
     out = say or (lambda text: print(text, file=sys.stderr, flush=True))
-    log = Floods(lambda text: out(f"sink: {text}"))
-    lake = Path(lake)
+    return lambda text: out(f"sink: {text}")
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return Path(given) if given else None
+
+
+def _wal_beside(lake: Path, wal_dir: str | Path | None) -> Path:
     directory = Path(wal_dir) if wal_dir else lake.absolute().with_name(f"{lake.absolute().name}.wal")
     if directory.resolve().is_relative_to(lake.resolve()):
         raise UsageError(f"--wal {directory}: the WAL holds bodies in clear text and must lie outside the lake {lake}")
+    return directory
+
+
+def _credentials(
+    tls_cert: str | Path | None,
+    tls_key: str | Path | None,
+    client_ca: str | Path | None,
+    client_names: str | Path | None,
+    token_file: str | Path | None,
+    cluster: str,
+) -> tuple[Tls | None, Access]:
+    """How connections are protected and who may write what; options that need one another come together."""
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together")
     if client_ca and not tls_cert:
         raise UsageError("--client-ca needs --tls-cert and --tls-key")
     if client_names and not client_ca:
         raise UsageError("--client-names needs --client-ca")
-    tls = Tls(Path(tls_cert), Path(tls_key), Path(client_ca) if client_ca else None) if tls_cert and tls_key else None
+    tls = Tls(Path(tls_cert), Path(tls_key), _path(client_ca)) if tls_cert and tls_key else None
     access = Access(
-        token_file=Path(token_file) if token_file else None,
-        client_names=Path(client_names) if client_names else None,
+        token_file=_path(token_file),
+        client_names=_path(client_names),
         need_certificate=client_ca is not None,
         default=cluster,
     )
-    _check_exposure(listen, tls is not None and bool(client_ca or token_file), insecure)
-    options = _Options(wal_limit, min_free, stuck_after, max_body, memory, seal_after, grace)
-    arguments = drainer.arguments(directory, lake, redact=redact, redact_key=Path(redact_key) if redact_key else None)
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(_listener(a)) for a in (listen, status_listen) if a]
-        server = _Server(
-            directory, name or socket.gethostname(), arguments, access, tls, options, log, _redaction(redact, redact_key)
-        )
-        Handler(log, ("uvicorn", "uvicorn.error", "asyncio"))  # a line for each invalid request, each handshake that breaks off
-        asyncio.run(server.run(sockets, started))
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    wal_limit: int
-    min_free: int
-    stuck_after: float
-    max_body: int
-    memory: int
-    seal_after: float
-    grace: float
+    return tls, access
 
 
 def _check_exposure(listen: str, protected: bool, insecure: bool) -> None:
@@ -155,10 +169,10 @@ def _listener(address: str) -> socket.socket:
         raise UsageError(f"{address}: {e.strerror}") from e
 
 
-def _redaction(redact: bool, redact_key: str | Path | None) -> Callable[[bytes], str]:
+def _redaction(redact: bool, redact_key: Path | None) -> Callable[[bytes], str]:
     from auditlens.redact import NO_REDACTION, Redactor
 
-    redactor = Redactor.from_config(Path(redact_key) if redact_key else None) if redact else NO_REDACTION
+    redactor = Redactor.from_config(redact_key) if redact else NO_REDACTION
     return lambda sample: repr(redactor.text(sample))[:300]
 
 
@@ -170,22 +184,20 @@ class _Server:
         arguments: list[str],
         access: Access,
         tls: Tls | None,
-        options: _Options,
+        limits: Limits,
         log: Floods,
         redacted: Callable[[bytes], str],
     ) -> None:
-        self._directory, self._options, self._log, self._tls, self._access = directory, options, log, tls, access
+        self._directory, self._limits, self._log, self._tls, self._access = directory, limits, log, tls, access
         self._arguments = arguments
         self._metrics = Metrics()
         self._stored, self._waiting, self._free, self._oldest = 0, 0, 1 << 62, 0.0
         self._stopping = False
         self._drainer: drainer.Drainer | None = None
         self._wal = wal.Wal(
-            directory, name=name, seal_after=options.seal_after, hurry=lambda: self._waiting == 0 or not self._sealed(), say=log
+            directory, name=name, seal_after=limits.seal_after, hurry=lambda: self._waiting == 0 or not self._sealed(), say=log
         )
-        self._sink = Sink(
-            self._wal, access, self._metrics, Budget(options.memory), options.max_body, self._refusal, log, redacted
-        )
+        self._sink = Sink(self._wal, access, self._metrics, Budget(limits.memory), limits.max_body, self._refusal, log, redacted)
 
     def _sealed(self) -> bool:
         return bool(wal.segments(self._directory))
@@ -216,7 +228,7 @@ class _Server:
                 await self._measure(gates)
             self._stopping = True
             self._log("stopping")
-            await asyncio.gather(*(gate.close(self._options.grace / 2) for gate in gates))
+            await asyncio.gather(*(gate.close(self._limits.grace / 2) for gate in gates))
         finally:
             await asyncio.to_thread(self._end)
 
@@ -226,7 +238,7 @@ class _Server:
         if self._drainer is None:
             self._wal.unlock()
             return
-        end = time.monotonic() + self._options.grace / 2
+        end = time.monotonic() + self._limits.grace / 2
         while wal.segments(self._directory) and time.monotonic() < end and self._drainer.pid:
             time.sleep(0.05)
         self._drainer.stop(max(end - time.monotonic(), 1.0))
@@ -268,7 +280,7 @@ class _Server:
 
     def _refusal(self) -> str | None:
         """Why no body can be accepted now."""
-        o, more = self._options, self._sink.received
+        o, more = self._limits, self._sink.received
         if self._stopping:
             return "stopping"
         if self._stored + more > o.wal_limit:

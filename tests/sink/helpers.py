@@ -35,10 +35,12 @@ for name, value in options.pop("patch").items():
     module, _, attribute = name.rpartition(".")
     home = "auditlens." if module == "floods" else "auditlens.sink."
     setattr(importlib.import_module(home + module), attribute, value)
-from auditlens.sink.server import serve
+from dataclasses import fields
+from auditlens.sink.server import Limits, serve
+limits = Limits(**{f.name: options.pop(f.name) for f in fields(Limits) if f.name in options})
 def started(running):
     print(json.dumps([running.address, running.status_address, running.sink]), flush=True)
-serve(options.pop("listen"), options.pop("lake"), started=started, **options)
+serve(options.pop("listen"), options.pop("lake"), limits=limits, started=started, **options)
 """
 
 
