@@ -159,6 +159,14 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
     if not show.need_audit(now):
         return
     result = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: policy.simulate(lake, made, **p), **now.params)
+    volumes(result)
+    by_rule(result, now)
+    changes(result, now)
+    show.notes(result.notes)
+
+
+def volumes(result: policy.Simulation) -> None:
+    """The log as it is and as it would be."""
     of = max(result.now.bytes, 1)
     cells = st.columns(4)
     cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
@@ -175,6 +183,10 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
         str(len(result.dead)),
         help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"),
     )
+
+
+def by_rule(result: policy.Simulation, now: scope.Scope) -> None:
+    """What each rule writes, drawn and told."""
     rules = result.rules.with_columns(
         pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what")
     )
@@ -196,6 +208,10 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
         select=False,
         about="Volume of each rule",
     )
+
+
+def changes(result: policy.Simulation, now: scope.Scope) -> None:
+    """What is lost and gained against the log as it is."""
     st.caption("What changes against the log as it is: lost and less first by size")
     show.table(
         result.changes,
@@ -222,7 +238,6 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
         select=False,
         about="What is lost and gained",
     )
-    show.notes(result.notes)
 
 
 def coverage(made: policy.Policy, now: scope.Scope) -> None:
