@@ -43,10 +43,7 @@ def find_duplicates(
         "null::bigint as kept_item from (" + Duplicates.empty_select() + ")"
     )
     seen = snapshot.files(Audit.NAME)
-    # only events cut before their times: they are of about the time of what they came with
-    lows, highs = [f.min_time for f in mine if f.min_time], [f.max_time for f in mine if f.max_time]
-    about = (min(lows, default=None), max(highs, default=None))
-    around = (about[0] and about[0] - _DAY, about[1] and about[1] + _DAY)
+    around = _around(mine)
     for file in mine:
         low, high = (file.min_time, file.max_time) if file.min_time else around
         there = [f for f in seen if f.cluster == file.cluster]
@@ -65,8 +62,18 @@ def find_duplicates(
         ) group by 1
         """
     ).fetchall()
-    if not counted:
-        return [], {}
+    return (_written(con, staging, batch_id), dict(counted)) if counted else ([], {})
+
+
+def _around(files: list[DataFile]) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """The time to look at for a file without one: its events were cut before their times, and are of about those they came with."""
+    low = min((f.min_time for f in files if f.min_time), default=None)
+    high = max((f.max_time for f in files if f.max_time), default=None)
+    return low and low - _DAY, high and high + _DAY
+
+
+def _written(con: duckdb.DuckDBPyConnection, staging: Staging, batch_id: str) -> list[NewFile]:
+    """The rows of `repeat` as files of `duplicates`."""
     files: list[NewFile] = []
     for cluster, date in con.execute("select distinct cluster, date::varchar from repeat order by all").fetchall():
         select = (
@@ -75,7 +82,7 @@ def find_duplicates(
         )
         new = staging.write(con, Duplicates, select, prefix=batch_id, partition={"cluster": cluster, "date": date})
         files += [new] if new else []
-    return files, dict(counted)
+    return files
 
 
 def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataFile]) -> list[str]:
@@ -101,6 +108,15 @@ def _read(files: list[DataFile]) -> str:
 
 
 def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile], elsewhere: list[str]) -> None:
+    """Put into `repeat` what a file holds twice, or holds of what the others and the selects elsewhere hold."""
+    _meet(con, file, others, elsewhere)
+    if con.execute("select count(*) from met").fetchall()[0][0]:
+        _repeat_equal(con)
+        _repeat_cut(con)
+
+
+def _meet(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile], elsewhere: list[str]) -> None:
+    """The table `met`: what may be there twice, by a number made of three columns, or by being cut; the rest is never compared."""
     mine = _read([file])
     window = (
         f" where stage_time between '{file.min_time.isoformat()}' and '{file.max_time.isoformat()}' or stage_time is null or partial"
@@ -108,7 +124,6 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         else ""
     )
     theirs = " union all ".join([_read(others) + window if others else mine + " where false", *elsewhere])
-    # First by a number made of three columns, the full identity only where those meet.
     key = "hash(audit_id, stage, stage_time) as key"
     con.execute(
         f"""
@@ -128,8 +143,10 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         select * exclude (key, equal, torn) from near where equal or torn
         """
     )
-    if not con.execute("select count(*) from met").fetchall()[0][0]:
-        return
+
+
+def _repeat_equal(con: duckdb.DuckDBPyConnection) -> None:
+    """Of events whose full identity is equal all but the richest."""
     con.execute(
         f"""
         insert into repeat by name select cluster, date, import_id, source, line, item, unnest(kept) from (
@@ -139,8 +156,14 @@ def _compare(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFi
         ) where rank > 1 and new
         """
     )
-    # A cut copy of an event that is there whole, or cut later: what it still has must agree. So has the copy that the
-    # apiserver dumps into its own log (pkg/audit/format.go, EventString): it has no stage time, and the first address only.
+
+
+def _repeat_cut(con: duckdb.DuckDBPyConnection) -> None:
+    """A cut copy of an event that is there whole, or cut later: what it still has must agree.
+
+    So must the copy that the apiserver dumps into its own log (pkg/audit/format.go, EventString): it has no stage time, and the
+    first address only.
+    """
     # Without its stage's time, an event has the time it was received in that place, which says nothing here.
     own = f"""{_DUMPED} as dumped, * replace (
         case when {_DUMPED} or (partial and time_source is distinct from 'event') then null else stage_time end as stage_time)"""
