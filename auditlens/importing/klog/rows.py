@@ -52,44 +52,38 @@ class RowMaker:
 
     def rows(self, entry: Entry, size: int, origin: Origin, *, harmless: bool = False) -> Iterator[tuple[str, Row]]:
         """Rows as (table, columns); the one of `klog` comes first. `harmless`: redact.LOG_SUSPECT is not in the entry's text."""
-        message, fields = entry.message, entry.fields
-        kind: str | None
         http = http_row(entry) if is_http(entry) else None
-        debug = http is None and is_debug(entry)
-        if http is not None:
-            kind, kept = "http", None
-            message = "HTTP" if not entry.plain else _first_line(message)
-        elif debug:
-            kind, kept = "kubectl", None
-            message = message.split(":")[0] if "Body:" in message[:16] else message
-        elif message.startswith(("Trace[", 'Trace "')) or "\nTrace[" in message:
-            kind, kept = "trace", fields
-        else:
-            kind, kept = kind_of(message, fields), fields
-        audit_id = next((fields[k] for k in AUDIT_ID_KEYS if fields.get(k)), None)
-        if audit_id is None and kind == "trace" and (match := _AUDIT_ID.search(message)):
-            audit_id = match[1]
+        kind, message, kept = _told(entry, http is not None)
         yield "klog", origin.shared | {
             "severity": entry.severity, "pid": entry.pid, "file": entry.file, "file_line": entry.file_line,
             "logger": entry.logger, "verbosity": entry.verbosity, "message": message if harmless else self._redactor.line(message),
-            "fields": (list(kept.items()) if harmless else self._map(kept)) if kept else None, "kind": kind, "audit_id": audit_id, "bytes": size,
+            "fields": (list(kept.items()) if harmless else self._map(kept)) if kept else None, "kind": kind,
+            "audit_id": _audit_id(entry, kind), "bytes": size,
         }  # fmt: skip
         if http is not None:
             yield "httplog", origin.shared | self._http(http)
-        if kind == "trace":
-            instance = origin.shared["instance"]
-            traces = self._traces.setdefault(instance, Traces())
-            if not harmless:
-                self._doubtful.add(instance)
-            for block, first in traces.feed(entry.message, origin):
-                assert isinstance(first, Origin)
-                yield from self._trace(block, first, instance not in self._doubtful)
-            if traces.idle:
-                self._doubtful.discard(instance)
-        elif debug:
-            client = self._clients.setdefault((origin.shared["instance"], entry.pid), Exchanges())
-            for exchange in client.feed(entry, origin):
-                yield from self._exchange(exchange, entry.pid)
+        elif kind == "trace":
+            yield from self._traced(entry, origin, harmless)
+        elif kind == "kubectl":
+            yield from self._exchanged(entry, origin)
+
+    def _traced(self, entry: Entry, origin: Origin, harmless: bool) -> Iterator[tuple[str, Row]]:
+        """Rows of the blocks that an entry ends."""
+        instance = origin.shared["instance"]
+        traces = self._traces.setdefault(instance, Traces())
+        if not harmless:
+            self._doubtful.add(instance)
+        for block, first in traces.feed(entry.message, origin):
+            assert isinstance(first, Origin)
+            yield from self._trace(block, first, instance not in self._doubtful)
+        if traces.idle:
+            self._doubtful.discard(instance)
+
+    def _exchanged(self, entry: Entry, origin: Origin) -> Iterator[tuple[str, Row]]:
+        """Rows of the exchanges that an entry ends."""
+        client = self._clients.setdefault((origin.shared["instance"], entry.pid), Exchanges())
+        for exchange in client.feed(entry, origin):
+            yield from self._exchange(exchange, entry.pid)
 
     def close(self) -> Iterator[tuple[str, Row]]:
         """Rows of what was still open at the end of the source."""
@@ -181,8 +175,23 @@ def client_of(agent: str | None) -> str | None:
     return (agent or "").partition(" ")[0].partition("/")[0] or None
 
 
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
+def _told(entry: Entry, http: bool) -> tuple[str | None, str, dict[str, str] | None]:
+    """Kind, message and fields that `klog` keeps of an entry; requests and exchanges have tables of their own for the rest."""
+    message = entry.message
+    if http:
+        return "http", message.partition("\n")[0] if entry.plain else "HTTP", None
+    if is_debug(entry):
+        return "kubectl", message.split(":")[0] if "Body:" in message[:16] else message, None
+    if message.startswith(("Trace[", 'Trace "')) or "\nTrace[" in message:
+        return "trace", message, entry.fields
+    return kind_of(message, entry.fields), message, entry.fields
+
+
+def _audit_id(entry: Entry, kind: str | None) -> str | None:
+    named = next((entry.fields[k] for k in AUDIT_ID_KEYS if entry.fields.get(k)), None)
+    if named is None and kind == "trace" and (match := _AUDIT_ID.search(entry.message)):
+        return match[1]
+    return named
 
 
 def _step_time(start: int | None, clock: int | None, at_ms: float | None, total_ms: float | None, zone: int) -> int | None:
