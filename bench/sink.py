@@ -235,7 +235,9 @@ def main() -> None:
             if "bare" in name:
                 results.append(run(name, _BARE, [str(directory / "f"), cert if tls else "", key], seconds, rate, tls, None))
             else:
+                (key_file := directory / "redact.key").write_text("k" * 32)  # so that the WAL is encrypted
                 options = {"lake": str(directory / "lake"), "wal_dir": str(directory / "wal"), "redact": False}
+                options["redact_key"] = str(key_file)
                 options |= {"tls_cert": cert, "tls_key": key} if tls else {}
                 results.append(run(name, _SINK, [json.dumps(options)], seconds, rate, tls, directory / "wal"))
                 if "sustained" in name:

@@ -19,7 +19,7 @@ from auditlens.records import Event
 from auditlens.redact import rules
 from auditlens.redact import uri as uris
 from auditlens.redact.body import Pass
-from auditlens.redact.key import Key, RedactKeyError, configured
+from auditlens.redact.key import Key, RedactKeyError, configured, is_configured
 from auditlens.redact.rules import OWN_ANNOTATIONS, RESOURCES
 from auditlens.redact.suspect import LOG_SUSPECT, SUSPECT, may_hold_in_log, needs
 from auditlens.redact.text import TOKEN, header, hide, kept
@@ -52,6 +52,15 @@ class Redactor:
         processes that start at once get the same new key. RedactKeyError: unreadable, empty or too short.
         """
         return cls(configured(key_file, env))
+
+    @classmethod
+    def if_configured(cls, key_file: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Redactor | None:
+        """The redactor of from_config(), or None where that would have to make a key."""
+        return cls.from_config(key_file, env=env) if is_configured(key_file, env) else None
+
+    def derived(self, purpose: bytes, salt: bytes) -> bytes:
+        """A key for another purpose that follows from this one's: equal for equal salts, and tells nothing of it."""
+        return self._key.derived(purpose, salt)
 
     def token(self, value: bytes) -> str:
         """`redacted:hmac:<key id>:<hash>`: the same for the same value under the same key."""

@@ -31,6 +31,10 @@ class Key:
         """`redacted:hmac:<key id>:<hash>`: the same for the same value under the same key."""
         return f"redacted:hmac:{self.id}:{hmac.digest(self._key, value, 'sha256').hex()[:32]}"
 
+    def derived(self, purpose: bytes, salt: bytes) -> bytes:
+        """A key of 32 bytes for another purpose, which tells nothing of this one (HKDF with SHA-256, RFC 5869)."""
+        return hmac.digest(hmac.digest(salt, self._key, "sha256"), purpose + b"\x01", "sha256")
+
 
 def configured(key_file: Path | None, env: Mapping[str, str]) -> bytes:
     """The bytes of the key that Redactor.from_config() describes."""
@@ -41,8 +45,7 @@ def configured(key_file: Path | None, env: Mapping[str, str]) -> bytes:
         key_file = Path(given).expanduser()
     try:
         if key_file is None:
-            config = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or Path.home()) / ".config")
-            key_file = Path(config) / "auditlens" / "redact.key"
+            key_file = _own(env)
             _make_key(key_file)
         key = key_file.read_bytes().strip()
         Key(key)
@@ -51,6 +54,17 @@ def configured(key_file: Path | None, env: Mapping[str, str]) -> bytes:
     except RedactKeyError as error:
         raise RedactKeyError(f"{key_file}: {error}") from error
     return key
+
+
+def is_configured(key_file: Path | None, env: Mapping[str, str]) -> bool:
+    """Whether configured() would find a key and make none."""
+    return bool(key_file or env.get("AUDITLENS_REDACT_KEY", "").strip()) or _own(env).exists()
+
+
+def _own(env: Mapping[str, str]) -> Path:
+    """Where the user's own key is."""
+    config = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or Path.home()) / ".config")
+    return Path(config) / "auditlens" / "redact.key"
 
 
 def _make_key(path: Path) -> None:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import process
 from auditlens.errors import AuditlensError
-from auditlens.sink import wal
+from auditlens.sink import cipher, wal
 
 if TYPE_CHECKING:
-    from auditlens.importing.webhook.segment import SegmentImporter
+    from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 
 _GROUP = 100  # small segments that share a commit: after an outage there are many
 _POLL = 0.05  # seconds between looks for a sealed segment
@@ -75,6 +75,7 @@ class _Drain:
 
         self._args, self._stop = args, stop
         self._redactor = NO_REDACTION if args.no_redact else Redactor.from_config(args.redact_key)
+        self._vault = cipher.vault(not args.no_redact, args.redact_key)
         self._memory = 1  # times the usual; doubled when it was not enough
         self._importer = self._new_importer()
         self._failed: dict[int, int] = {}
@@ -119,18 +120,13 @@ class _Drain:
 
     def _import(self, group: list[wal.Segment]) -> bool:
         """Import segments and delete them. False when that must be tried again."""
-        from auditlens.importing.webhook.segment import Sealed, may_be_a_body
+        from auditlens.importing.webhook.segment import may_be_a_body
 
         started, number = time.monotonic(), group[0].number
         _say(segment=number)
         suspect = self._failed.get(number, 0) >= _TRIES or self._args.suspect == number
         try:
-            sealed, first = [], time.time()
-            for segment in group:
-                data = segment.read()
-                found = list(wal.read(data, segment.key))
-                sealed.append(Sealed(segment.number, list(bodies(data, found)), hashlib.sha256(data).hexdigest(), len(data)))
-                first = min(first, next((e.header.received for e in found if isinstance(e, wal.WalRecord)), first))
+            sealed, received = zip(*map(self._opened, group), strict=True)
             reports = self._importer.run(sealed, suspect=suspect)
             for segment in group:
                 segment.path.unlink()
@@ -144,9 +140,18 @@ class _Drain:
         _say(
             done=group[-1].number, records=sum(r.records for r in reports), rows=sum(sum(r.rows.values()) for r in reports),
             duplicates=sum(r.duplicates for r in reports), rejects=sum(r.rejects for r in reports),
-            seconds=round(time.monotonic() - started, 3), lag=round(time.time() - first, 3),
+            seconds=round(time.monotonic() - started, 3), lag=round(time.time() - min(received), 3),
         )  # fmt: skip
         return True
+
+    def _opened(self, segment: wal.Segment) -> tuple[Sealed, float]:
+        """A segment as it is imported, and when its first body came; its bytes on disk are not held on to."""
+        from auditlens.importing.webhook.segment import Sealed
+
+        data = segment.read()
+        found = list(segment.records(data, self._vault))
+        first = next((e.header.received for e in found if isinstance(e, wal.WalRecord)), time.time())
+        return Sealed(segment.number, list(bodies(data, found)), hashlib.sha256(data).hexdigest(), len(data)), first
 
     def _note(self, number: int, error: Exception, count: bool) -> None:
         """Say what failed, and try it differently the next time."""

@@ -8,6 +8,9 @@ A segment is a row of records, each framed as
 The key is random, one per segment, and stands in the segment's name: who posts a body cannot know it, so nothing in a body
 is ever taken for a frame, however the record around it was torn. It may be seen once the segment is sealed: nothing is
 written to it then. Segments without a key in their name are of version 0.1.0, with a constant and no CRC of the frame.
+
+Segments with the id of a redaction key in their name are encrypted (cipher.py): in the place of the content's CRC-32 stands
+the number of the record, and a tag follows the body. The others were written without such a key, or before there was one.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from pathlib import Path
 import msgspec
 
 from auditlens.errors import AuditlensError
+from auditlens.sink.cipher import TAG, SegmentCipher, Vault
 
-NAME = re.compile(r"(\d{12})(?:\.([0-9a-f]{32}))?\.(open|seg)")
+NAME = re.compile(r"(\d{12})(?:\.([0-9a-f]{32})(?:\.([0-9a-f]{8}))?)?\.(open|seg)")
 KEY = 16  # bytes
 FRAME = KEY + 16  # bytes
 _LENGTHS = struct.Struct("<III")
@@ -77,29 +81,46 @@ class Segment:
     number: int
     size: int
     key: bytes | None
+    key_id: str | None = None  # of the redaction key, when it is encrypted
 
     @classmethod
     def of(cls, path: Path) -> Segment:
         """Of a file whose name fits `NAME`; FileNotFoundError when it is gone."""
         name = NAME.fullmatch(path.name)
         assert name, path
-        return cls(path, int(name[1]), path.stat().st_size, bytes.fromhex(name[2]) if name[2] else None)
+        return cls(path, int(name[1]), path.stat().st_size, bytes.fromhex(name[2]) if name[2] else None, name[3])
 
     def read(self) -> bytes:
         """Its bytes."""
         return self.path.read_bytes()
+
+    def records(self, data: bytes, vault: Vault | None) -> Iterator[WalRecord | Damage]:
+        """What its bytes hold; raises WalError where another key is needed."""
+        check([self], vault)
+        return read(data, self.key, vault.cipher(self.key) if vault and self.key and self.key_id else None)
 
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RecordHeader).decode
 
 
-def read(data: bytes, key: bytes | None) -> Iterator[WalRecord | Damage]:
+def check(found: Sequence[Segment], vault: Vault | None) -> None:
+    """Raises WalError where one of the segments is encrypted with another key than the vault's."""
+    strange = [s for s in found if s.key_id and s.key_id != (vault.id if vault else None)]
+    if strange:
+        raise WalError(
+            f"{strange[0].path.parent}: {len(strange)} segments are encrypted with the redaction key {strange[0].key_id}, and "
+            f"the key here is {vault.id if vault else 'none'}: give that key (--redact-key FILE or AUDITLENS_REDACT_KEY); until it "
+            "is found, keep the directory as it is and start with another --wal; nothing of it was deleted"
+        )
+
+
+def read(data: bytes, key: bytes | None, cipher: SegmentCipher | None = None) -> Iterator[WalRecord | Damage]:
     """The records of a segment in order; what is damaged is passed over to the next whole record, and said."""
     view, at, end = memoryview(data), 0, len(data)
     effort = _EFFORT * end
     while at < end:
-        record, size = _record(view, at, key)
+        record, size = _record(view, at, key, cipher)
         if record:
             yield record
             at += size
@@ -111,24 +132,26 @@ def read(data: bytes, key: bytes | None) -> Iterator[WalRecord | Damage]:
             if at < 0:
                 at = end
             else:
-                record, size = _record(view, at, key)
+                record, size = _record(view, at, key, cipher)
         yield Damage(start, at - start)
 
 
-def _record(view: memoryview, at: int, key: bytes | None) -> tuple[WalRecord | None, int]:
+def _record(view: memoryview, at: int, key: bytes | None, cipher: SegmentCipher | None) -> tuple[WalRecord | None, int]:
     """The record that begins here and its size, frame included; or none, and the bytes that had to be read to see that."""
     marker = key or _CONSTANT
     start = at + len(marker) + _LENGTHS.size + (_CHECK.size if key else 0)
     if len(view) < start or view[at : at + len(marker)] != marker:
         return None, 0
     numbers = view[at + len(marker) :][: _LENGTHS.size]
-    length, crc, head = _LENGTHS.unpack(numbers)
+    length, crc, head = _LENGTHS.unpack(numbers)  # with a cipher, the second is the record's number
     if key and zlib.crc32(numbers) != _CHECK.unpack_from(view, start - _CHECK.size)[0]:
         return None, 0
     if head > length or length > len(view) - start:
         return None, 0
     content = view[start : start + length]
-    if zlib.crc32(content) != crc:
+    if cipher:
+        content = memoryview(cipher.decrypt(crc, content, view[at:start]) or b"")
+    if len(content) < head or not (cipher or zlib.crc32(content) == crc):
         return None, length
     try:
         return WalRecord(_decode(content[:head]), content[head:]), start + length - at
@@ -141,8 +164,20 @@ def frame(parts: Sequence[bytes], key: bytes) -> bytes:
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
-    numbers = _LENGTHS.pack(sum(map(len, parts)), crc, len(parts[0]))
-    return key + numbers + _CHECK.pack(zlib.crc32(numbers))
+    return _frame(key, sum(map(len, parts)), crc, len(parts[0]))
+
+
+def _frame(key: bytes, *numbers: int) -> bytes:
+    packed = _LENGTHS.pack(*numbers)
+    return key + packed + _CHECK.pack(zlib.crc32(packed))
+
+
+def written(parts: Sequence[bytes], key: bytes, cipher: SegmentCipher | None, number: int) -> list[bytes]:
+    """A record of these parts as it is written; it is the segment's record `number`."""
+    if cipher is None:
+        return [frame(parts, key), *parts]
+    head = _frame(key, sum(map(len, parts)) + TAG, number, len(parts[0]))
+    return [head, *cipher.encrypt(number, parts, head)]
 
 
 def segments(directory: Path) -> list[Segment]:
@@ -151,7 +186,7 @@ def segments(directory: Path) -> list[Segment]:
     with os.scandir(directory) as found:
         for file in found:
             name = NAME.fullmatch(file.name)
-            if name and name[3] == "seg":
+            if name and name[4] == "seg":
                 with contextlib.suppress(FileNotFoundError):  # drained meanwhile
                     out.append(Segment.of(Path(file.path)))
     return sorted(out, key=lambda s: s.number)

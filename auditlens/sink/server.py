@@ -16,7 +16,7 @@ from pathlib import Path
 
 from auditlens.errors import UsageError
 from auditlens.floods import Floods, Handler
-from auditlens.sink import drainer, net, wal
+from auditlens.sink import cipher, drainer, net, wal
 from auditlens.sink.access import Access, Tls
 from auditlens.sink.app import Budget, Sink
 from auditlens.sink.metrics import Metrics
@@ -84,7 +84,7 @@ def serve(
         token_file: file of bearer tokens and the clusters each may write.
         insecure: listen beyond loopback without TLS or without credentials.
         status_listen: HOST:PORT for /healthz, /readyz and /metrics in plain HTTP; default: they are on `listen` too.
-        redact, redact_key: as for an import.
+        redact, redact_key: as for an import; what follows from the key encrypts the WAL, too.
         limits: what is held at most, and for how long.
         say: gets each line for the operator; default: stderr.
         started: called once when the sink listens.
@@ -101,7 +101,8 @@ def serve(
     arguments = drainer.arguments(directory, Path(lake), redact=redact, redact_key=key)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(_listener(a)) for a in (listen, status_listen) if a]
-        server = _Server(directory, name or socket.gethostname(), arguments, access, tls, limits, log, _redaction(redact, key))
+        vault, redacted = cipher.vault(redact, key, log), _redaction(redact, key)
+        server = _Server(directory, name or socket.gethostname(), arguments, access, tls, limits, log, redacted, vault)
         Handler(log, ("uvicorn", "uvicorn.error", "asyncio"))  # a line for each invalid request, each handshake that breaks off
         asyncio.run(server.run(sockets, started))
 
@@ -118,7 +119,7 @@ def _path(given: str | Path | None) -> Path | None:
 def _wal_beside(lake: Path, wal_dir: str | Path | None) -> Path:
     directory = Path(wal_dir) if wal_dir else lake.absolute().with_name(f"{lake.absolute().name}.wal")
     if directory.resolve().is_relative_to(lake.resolve()):
-        raise UsageError(f"--wal {directory}: the WAL holds bodies in clear text and must lie outside the lake {lake}")
+        raise UsageError(f"--wal {directory}: the WAL holds what is not redacted yet and must lie outside the lake {lake}")
     return directory
 
 
@@ -187,6 +188,7 @@ class _Server:
         limits: Limits,
         log: Floods,
         redacted: Callable[[bytes], str],
+        vault: cipher.Vault | None,
     ) -> None:
         self._directory, self._limits, self._log, self._tls, self._access = directory, limits, log, tls, access
         self._arguments = arguments
@@ -195,7 +197,12 @@ class _Server:
         self._stopping = False
         self._drainer: drainer.Drainer | None = None
         self._wal = wal.Wal(
-            directory, name=name, seal_after=limits.seal_after, hurry=lambda: self._waiting == 0 or not self._sealed(), say=log
+            directory,
+            name=name,
+            seal_after=limits.seal_after,
+            hurry=lambda: self._waiting == 0 or not self._sealed(),
+            say=log,
+            vault=vault,
         )
         self._sink = Sink(self._wal, access, self._metrics, Budget(limits.memory), limits.max_body, self._refusal, log, redacted)
 

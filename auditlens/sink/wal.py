@@ -1,7 +1,7 @@
 """What append() has returned for is on disk: it survives a kill, a crash and a power cut, whole and in order.
 
 The log is a plain directory: `sink.json` (its name and the next free segment number), `lock`, the segment that is being
-written (`NNN.KEY.open`) and those that wait for the drain (`NNN.KEY.seg`); records.py says what is in them.
+written (`NNN.KEY.ID.open`) and those that wait for the drain (`NNN.KEY.ID.seg`); records.py says what is in them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from auditlens.sink.cipher import SegmentCipher, Vault
 from auditlens.sink.records import (
     FRAME,
     KEY,
@@ -26,12 +27,13 @@ from auditlens.sink.records import (
     State,
     WalError,
     WalRecord,
+    check,
     encode,
-    frame,
     identity,
     read,
     segments,
     state,
+    written,
 )
 
 __all__ = ["SEGMENT", "Damage", "RecordHeader", "Segment", "Wal", "WalError", "WalRecord", "identity", "read", "segments"]
@@ -50,9 +52,10 @@ class Wal:
         segment_bytes: a segment is sealed before it grows beyond this (one larger record has a segment of its own).
         seal_after: seconds after its first record at which a segment is sealed, if `hurry` says that the drain waits.
         say: called with a line of text about what was found or went wrong.
+        vault: what encrypts; None writes in clear.
 
     Raises:
-        WalError: another process has it, or it cannot be read or written.
+        WalError: another process has it, it cannot be read or written, or waits for another key.
     """
 
     def __init__(
@@ -64,11 +67,14 @@ class Wal:
         seal_after: float = 1.0,
         hurry: Callable[[], bool] = lambda: True,
         say: Callable[[str], None] = lambda text: None,
+        vault: Vault | None = None,
     ) -> None:
-        self.directory = directory
+        self.directory, self._vault = directory, vault
         self._segment_bytes, self._seal_after, self._hurry, self._say = segment_bytes, seal_after, hurry, say
         self._fd: int | None = None
         self._path, self._key = directory, b""  # of the open segment
+        self._cipher: SegmentCipher | None = None
+        self._count = 0  # records written to it
         self._size = 0  # bytes of whole, synced records in the open segment
         self._first = 0.0  # monotonic time of its first record
         self._queue: list[tuple[tuple[bytes, ...], Future[None]]] = []
@@ -161,11 +167,11 @@ class Wal:
 
     def _recover(self) -> None:
         """Seal what an earlier process left open, and say what in it is no whole record; the drain makes that a reject."""
-        for path in sorted(self.directory.glob("*.open")):
-            if not NAME.fullmatch(path.name):
-                continue
-            segment = Segment.of(path)
-            for hole in (d for d in read(segment.read(), segment.key) if isinstance(d, Damage)):
+        left = [Segment.of(p) for p in sorted(self.directory.glob("*.open")) if NAME.fullmatch(p.name)]
+        check([*segments(self.directory), *left], self._vault)
+        for segment in left:
+            path = segment.path
+            for hole in (d for d in segment.records(segment.read(), self._vault) if isinstance(d, Damage)):
                 at_end = hole.offset + hole.size == segment.size
                 why = "torn before they were acknowledged, or damaged since" if at_end else "damaged"
                 self._say(
@@ -228,25 +234,29 @@ class Wal:
         if self._fd is None:
             self._open()
         assert self._fd is not None
-        parts: list[bytes | memoryview] = [part for record in records for part in (frame(record, self._key), *record)]
-        written = 0
+        parts: list[bytes | memoryview] = []
+        for record in records:
+            parts += written(record, self._key, self._cipher, self._count)
+            self._count += 1
+        size = 0
         for start in range(0, len(parts), _IOV):
             some = parts[start : start + _IOV]
             while some:
                 n = os.writev(self._fd, some)
-                written += n
+                size += n
                 while some and n >= len(some[0]):
                     n -= len(some.pop(0))
                 if n:
                     some[0] = memoryview(some[0])[n:]
         os.fdatasync(self._fd)
-        self._size += written
+        self._size += size
 
     def _open(self) -> None:
         if self._next >= self._limit:
             self._reserve()
         key = secrets.token_bytes(KEY)
-        path = self.directory / f"{self._next:012d}.{key.hex()}.open"
+        name = f"{key.hex()}.{self._vault.id}" if self._vault else key.hex()
+        path = self.directory / f"{self._next:012d}.{name}.open"
         self._next += 1
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -255,6 +265,7 @@ class Wal:
             os.close(fd)
             raise
         self._fd, self._path, self._key, self._size, self._first = fd, path, key, 0, time.monotonic()
+        self._cipher, self._count = self._vault.cipher(key) if self._vault else None, 0
 
     def _seal(self) -> None:
         if self._fd is None:

@@ -22,6 +22,8 @@ import polars as pl
 import pytest
 
 from auditlens import engine
+from auditlens.redact import Redactor
+from auditlens.sink.cipher import Vault
 from auditlens.sink.init import Made, sink_init
 
 _ROOT = Path(__file__).resolve()
@@ -51,7 +53,8 @@ class Sink:
         self, base: Path, *, env: dict[str, str] | None = None, patch: dict[str, Any] | None = None, **options: Any
     ) -> None:
         self.lake, self.wal = base / "lake", Path(options.get("wal_dir") or base / "wal")
-        options = {"listen": "127.0.0.1:0", "lake": str(self.lake), "wal_dir": str(self.wal), "redact": False} | options
+        usual = {"listen": "127.0.0.1:0", "lake": str(self.lake), "wal_dir": str(self.wal), "redact": False}
+        options = usual | {"redact_key": str(_key(base))} | options
         options["patch"] = patch or {}
         self.log = base / "sink.log"
         with self.log.open("ab") as log:
@@ -105,6 +108,11 @@ class Sink:
     def post(self, body: bytes, path: str = "/audit/lab", context: ssl.SSLContext | None = None, **headers: str) -> int:
         return post(self.address, body, path, context, **headers)[0]
 
+    @staticmethod
+    def vault(base: Path) -> Vault:
+        """What reads the WAL of a sink there."""
+        return Vault(Redactor.from_config(_key(base)))
+
     def wait_empty(self, timeout: float = 90) -> None:
         """Until nothing is in the WAL."""
         end = time.monotonic() + timeout
@@ -123,6 +131,12 @@ class Sink:
         children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
         pids = [pid, *children] if drain else [pid]
         return sum(int(Path(f"/proc/{p}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for p in pids)
+
+
+def _key(base: Path) -> Path:
+    path = base / "redact.key"
+    path.write_text("the redaction key of these sinks")
+    return path
 
 
 def post(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditlens.sink.wal import RecordHeader, Segment, Wal, WalRecord, read
+from auditlens.sink.wal import RecordHeader, Segment, Wal, WalRecord
 
 from .helpers import Sink, batch, event, post, retried
 
@@ -132,7 +132,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, power_c
     _cut_power(sink.wal, log)
     if not synced:
         kept = [Segment.of(p) for p in sink.wal.iterdir() if p.suffix in (".open", ".seg")]
-        left = [e for s in kept for e in read(s.read(), s.key) if isinstance(e, WalRecord)]
+        left = [e for s in kept for e in s.records(s.read(), Sink.vault(tmp_path)) if isinstance(e, WalRecord)]
         assert len(left) < len(acknowledged), "the shim did not lose anything"
         return
     with Sink(tmp_path) as again:
@@ -213,8 +213,9 @@ def test_a_drain_that_makes_no_progress_closes_the_door(tmp_path: Path) -> None:
         assert "has not finished anything" in sink.get("/readyz")[1]
 
 
-def test_a_damaged_or_truncated_segment_costs_only_the_bodies_it_hit(tmp_path: Path) -> None:
-    wal = Wal(tmp_path / "wal")
+@pytest.mark.parametrize("encrypted", [True, False], ids=["encrypted", "in clear"])
+def test_a_damaged_or_truncated_segment_costs_only_the_bodies_it_hit(tmp_path: Path, encrypted: bool) -> None:
+    wal = Wal(tmp_path / "wal", vault=Sink.vault(tmp_path) if encrypted else None)
     for n in range(6):
         wal.append(RecordHeader("lab", 1.0, "10.0.0.1"), [batch([event(f"{n}")])]).result(10)
     wal.close()

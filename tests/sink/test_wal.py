@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditlens.redact import Redactor
 from auditlens.sink import wal as module
+from auditlens.sink.cipher import TAG, SegmentCipher, Vault
 from auditlens.sink.drain import bodies
-from auditlens.sink.records import FRAME, encode, frame
+from auditlens.sink.records import FRAME, encode, frame, written
 from auditlens.sink.wal import Damage, RecordHeader, Wal, WalError, WalRecord, identity, read, segments
 
 POST = RecordHeader("lab", 1.5, "10.0.0.1")
@@ -157,26 +159,38 @@ def _unkeyed(parts: tuple[bytes, ...]) -> bytes:
 _KEY = b"0123456789abcdef"
 _BODIES = [b"{%03d}" % n for n in range(8)]
 _HEADER = encode(POST)
-_FRAMES = {"keyed": (_KEY, lambda parts: frame(parts, _KEY), FRAME), "unkeyed": (None, _unkeyed, 16)}
+_CIPHER = SegmentCipher(bytes(range(32)))
+# The segment's key, its cipher, and the bytes of a record beside its content.
+_FORMS: dict[str, tuple[bytes | None, SegmentCipher | None, int]] = {
+    "encrypted": (_KEY, _CIPHER, FRAME + TAG),
+    "keyed": (_KEY, None, FRAME),
+    "unkeyed": (None, None, 16),
+}
 
 
-def _written(form: str) -> tuple[bytes | None, list[bytes]]:
-    key, framed, _ = _FRAMES[form]
-    return key, [framed((_HEADER, b)) + _HEADER + b for b in _BODIES]
+def _record(form: str, number: int, header: bytes, body: bytes) -> bytes:
+    key, cipher, _ = _FORMS[form]
+    parts = (header, body)
+    return b"".join(written(parts, key, cipher, number)) if key else _unkeyed(parts) + header + body
+
+
+def _written(form: str) -> list[bytes]:
+    return [_record(form, n, _HEADER, b) for n, b in enumerate(_BODIES)]
 
 
 def _check(form: str, data: bytes, hit: set[int]) -> None:
     """Every record that was not hit is there, in order; every other byte is told as damage."""
-    found = list(read(data, _FRAMES[form][0]))
+    key, cipher, more = _FORMS[form]
+    found = list(read(data, key, cipher))
     good = [bytes(e.body) for e in found if isinstance(e, WalRecord)]
     assert good == [b for n, b in enumerate(_BODIES) if n not in hit]
     covered = sum(d.size for d in found if isinstance(d, Damage))
-    assert covered + sum(_FRAMES[form][2] + len(_HEADER) + len(b) for b in good) == len(data)
+    assert covered + sum(more + len(_HEADER) + len(b) for b in good) == len(data)
 
 
-@pytest.mark.parametrize("form", _FRAMES)
+@pytest.mark.parametrize("form", _FORMS)
 def test_a_flip_or_cut_at_any_byte_costs_only_the_record_it_hit(form: str) -> None:
-    _, records = _written(form)
+    records = _written(form)
     whole, size = b"".join(records), len(records[0])
     for at in range(len(whole)):
         for bit in (0, 3, 7):
@@ -186,9 +200,9 @@ def test_a_flip_or_cut_at_any_byte_costs_only_the_record_it_hit(form: str) -> No
         _check(form, whole[:at], set(range(at // size, len(records))))
 
 
-@given(st.data(), st.sampled_from(sorted(_FRAMES)))
+@given(st.data(), st.sampled_from(sorted(_FORMS)))
 def test_whatever_is_flipped_lost_or_put_in_between_costs_only_the_records_it_hit(data: st.DataObject, form: str) -> None:
-    _, records = _written(form)
+    records = _written(form)
     hit, out = set(), []
     for n, record in enumerate(records):
         match data.draw(st.sampled_from("kkkflit")):
@@ -213,7 +227,7 @@ def test_whatever_is_flipped_lost_or_put_in_between_costs_only_the_records_it_hi
 def test_nothing_in_a_body_is_taken_for_a_record(tmp_path: Path, cut: int) -> None:
     """A body that holds whole frames of another cluster, of both forms, torn by a crash at its end."""
     header = encode(RecordHeader("prod", 1.5, "10.0.0.9"))
-    forged = b"".join(f((header, b"{}")) + header + b"{}" for _, f, _ in _FRAMES.values()) * 3
+    forged = b"".join(_record(form, 1, header, b"{}") for form in _FORMS) * 3
     _fill(tmp_path, [b"{1}", b'{"a":"' + forged + b'"}' + b" " * cut])
     (segment,) = segments(tmp_path)
     with segment.path.open("r+b") as f:
@@ -225,16 +239,16 @@ def test_nothing_in_a_body_is_taken_for_a_record(tmp_path: Path, cut: int) -> No
     assert len([d for d in found if isinstance(d, Damage)]) == 1
 
 
-@pytest.mark.parametrize("form", _FRAMES)
+@pytest.mark.parametrize("form", _FORMS)
 def test_a_segment_of_frames_that_overlap_is_read_in_bounded_time(form: str) -> None:
     """4 MiB of frames that each claim the rest of the segment: read one by one they are 300 GB."""
-    key, _, _ = _FRAMES[form]
+    key, cipher, _ = _FORMS[form]
     size = 4 << 20
     step = FRAME if key else 16
     numbers = [struct.pack("<III", size - at - step, 7, 0) for at in range(0, size, step)]
     data = b"".join(key + n + struct.pack("<I", zlib.crc32(n)) if key else b"\xa7AWL" + n for n in numbers)
     began = time.process_time()
-    assert list(read(data, key)) == [Damage(0, len(data))]
+    assert list(read(data, key, cipher)) == [Damage(0, len(data))]
     took = time.process_time() - began
     began = time.process_time()
     zlib.crc32(data * 8)
@@ -257,7 +271,7 @@ def test_a_header_of_another_form_is_damage_and_the_log_starts(tmp_path: Path) -
 def test_a_log_of_version_0_1_0_is_still_drained(tmp_path: Path) -> None:
     _fill(tmp_path, [b"{new}"])
     for number, suffix in ((1, "seg"), (2, "open")):
-        (tmp_path / f"{number:012d}.{suffix}").write_bytes(b"".join(_written("unkeyed")[1]))
+        (tmp_path / f"{number:012d}.{suffix}").write_bytes(b"".join(_written("unkeyed")))
     _fill(tmp_path, [])
     assert sorted(_bodies(tmp_path)) == sorted([*_BODIES, *_BODIES, b"{new}"])
 
@@ -288,3 +302,76 @@ def test_a_new_log_has_its_name_at_once(tmp_path: Path) -> None:
         assert identity(tmp_path / "wal") == wal.sink
     finally:
         wal.close()
+
+
+_VAULT = Vault(Redactor(b"the redaction key of these tests"))
+
+
+def test_what_is_posted_is_nowhere_in_the_log_and_comes_back(tmp_path: Path) -> None:
+    bodies = [b'{"password":"Cnry%d"}' % n * (n + 1) for n in range(30)] + [b"{}" * (1 << 20)]
+    assert _fill(tmp_path, bodies, vault=_VAULT, segment_bytes=500) == []
+    assert len(segments(tmp_path)) > 5
+    stored = b"".join(p.read_bytes() for p in tmp_path.iterdir())
+    assert not [word for word in (b"Cnry", b"password", b"10.0.0.1", b"cluster") if word in stored]
+    found = [r for s in segments(tmp_path) for r in s.records(s.read(), _VAULT)]
+    assert [bytes(r.body) for r in found if isinstance(r, WalRecord)] == bodies
+    assert {r.header for r in found if isinstance(r, WalRecord)} == {POST}
+
+
+def test_equal_bodies_are_unlike_in_the_log(tmp_path: Path) -> None:
+    """No pair of key and nonce comes twice: not in a segment, not in the next, not after a restart or a failed write."""
+    body, texts = b"{1}" * 500, []
+    for _ in range(3):
+        _fill(tmp_path, [body] * 4, vault=_VAULT, segment_bytes=4000)
+    for s in segments(tmp_path):
+        data, size = s.read(), FRAME + len(_HEADER) + len(body) + TAG
+        texts += [data[at + FRAME : at + size] for at in range(0, len(data), size)]
+    assert len(texts) == 12
+    blocks = [text[at : at + 16] for text in texts for at in range(0, len(text) - 15, 16)]
+    assert len(set(blocks)) == len(blocks)
+
+
+def test_a_record_is_believed_at_its_own_number_and_in_its_own_segment_only(tmp_path: Path) -> None:
+    _fill(tmp_path, [b"{1}"], vault=_VAULT)
+    _fill(tmp_path, [b"{2}"], vault=_VAULT)
+    one, two = segments(tmp_path)
+    assert one.key
+    assert two.key
+    moved = one.read().replace(one.key, two.key)
+    assert list(two.__class__.records(two, moved, _VAULT)) == [Damage(0, len(moved))]
+    renumbered = written((_HEADER, b"{}"), _KEY, _CIPHER, 7)[0], *written((_HEADER, b"{}"), _KEY, _CIPHER, 8)[1:]
+    assert list(read(b"".join(renumbered), _KEY, _CIPHER)) == [Damage(0, sum(map(len, renumbered)))]
+
+
+@pytest.mark.parametrize("suffix", [".seg", ".open"])
+@pytest.mark.parametrize("other", [None, Vault(Redactor(b"another key of sixteen bytes"))], ids=["no key", "another key"])
+def test_without_its_key_the_log_stays_as_it_is_and_says_which_key_it_needs(
+    tmp_path: Path, suffix: str, other: Vault | None
+) -> None:
+    _fill(tmp_path, [b"{1}"], vault=_VAULT)
+    (segment,) = segments(tmp_path)
+    segment.path.rename(segment.path.with_suffix(suffix))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    said = rf"1 segments are encrypted with the redaction key {_VAULT.id}, and the key here is {other.id if other else 'none'}: "
+    with pytest.raises(WalError, match=said + r"give that key \(--redact-key FILE or AUDITLENS_REDACT_KEY\).*nothing of it was"):
+        Wal(tmp_path, vault=other)
+    with pytest.raises(WalError, match=said):
+        list(segment.records(before[segment.path.with_suffix(suffix).name], other))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    Wal(tmp_path, vault=_VAULT).close()
+    (again,) = segments(tmp_path)
+    assert [bytes(r.body) for r in again.records(again.read(), _VAULT) if isinstance(r, WalRecord)] == [b"{1}"]
+
+
+def test_segments_of_every_form_are_read_side_by_side(tmp_path: Path) -> None:
+    _fill(tmp_path, [b"{clear}"])
+    (tmp_path / f"{1:012d}.seg").write_bytes(b"".join(_written("unkeyed")))
+    _fill(tmp_path, [b"{new}"], vault=_VAULT)
+    found = [bytes(r.body) for s in segments(tmp_path) for r in s.records(s.read(), _VAULT) if isinstance(r, WalRecord)]
+    assert sorted(found) == sorted([*_BODIES, b"{clear}", b"{new}"])
+
+
+def test_a_derived_key_is_that_of_rfc_5869() -> None:
+    """Its first test case, whose key of 42 bytes begins with these 32; and a library's own."""
+    key = Redactor(bytes([0x0B] * 22)).derived(bytes(range(0xF0, 0xFA)), bytes(range(13)))
+    assert key.hex() == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"

@@ -68,7 +68,7 @@ def may_be_a_body(error: BaseException) -> bool:
 class SegmentImporter:
     """Imports segments of one sink into one lake, in the order of their numbers.
 
-    `spill` is a directory for what does not fit into memory: bodies in clear text, so it lies outside the lake.
+    `spill` is a directory for what does not fit into memory, encrypted with a key that is nowhere else.
     """
 
     def __init__(self, lake: Lake, sink: str, redactor: Redactor, spill: Path, *, memory_mb: int = MEMORY_MB) -> None:
