@@ -88,6 +88,11 @@ def write(
         raise UsageError(f"output {format!r}: use one of {', '.join(FORMATS)}")
 
 
+def write_json(value: Any, out: BinaryIO | None = None) -> None:
+    """Write nested dicts and lists as one line of JSON, times as everywhere."""
+    (out or sys.stdout.buffer).write((json.dumps(value, default=_json, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+
+
 def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     return [{k: _maps(v) for k, v in row.items()} for row in frame.to_dicts()]
 

@@ -32,8 +32,9 @@ class Answer:
         limits: what the log cannot say about it, each in one line; read them before trusting a row that is missing.
         near: what the log has close to what was asked for, where it has nothing of it: other namespaces, near names.
         total: the rows there are, of which `limit` may have left some out of the frame.
-        tree: the whole answer as nested dicts and lists, where rows cannot carry it (`why`, `state`, `impact`, `completeness`);
-            None elsewhere. It is what `-o json` prints.
+        tree: the whole answer as nested dicts and lists, where rows cannot carry it (`why`, `state`, `impact`, `completeness`,
+            `trace`, those about policies); None elsewhere. It is what `-o json` prints.
+        text: the answer as a terminal shows it, where that is no table (`trace`, `curl`, `recommend`); it says its limits itself.
         show: the columns for a terminal; empty is all.
         title: what was asked.
         params: with what.
@@ -46,6 +47,7 @@ class Answer:
     near: list[str] = field(default_factory=list)
     total: int = 0
     tree: Any = None
+    text: str = ""
     show: tuple[str, ...] = ()
     title: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Answer:
         return self.frame.height
 
     def __str__(self) -> str:
-        return "\n".join([self.title, str(self.frame), *self.notes])
+        return self.text or "\n".join([self.title, str(self.frame), *self.notes])
 
 
 def existing(lake: Lake | str) -> Lake:

@@ -17,6 +17,7 @@ from auditlens.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     import polars as pl
 
+    from auditlens.answers.answer import Answer
     from auditlens.answers.questions import Question
 
 _SHORT = {"namespace": "-n", "output": "-o"}
@@ -59,10 +60,7 @@ def run(args: Sequence[str]) -> int:
         raise UsageError(f"{' '.join(words)}: one object at a time, as {asked.object_form} or with a space between kind and name")
     given = {k: v for k, v in options.items() if v is not None}
     answer = face.ask(str(lake), name, " ".join(words) or None, timeout=timeout, **given)
-    show(answer.frame, output, () if wide else answer.show)
-    for note in answer.notes:
-        say(note)
-    return ExitCode.OK
+    return tell(answer, output, wide=wide)
 
 
 def parser(question: Question) -> Parser:
@@ -106,6 +104,24 @@ def _list(args: Sequence[str]) -> int:
         say("usage: auditlens ask QUESTION [KIND/NAME] [flags]\nThe flags of a question: auditlens ask QUESTION --help\n")
     asked = questions().values()
     show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given["output"])
+    return ExitCode.OK
+
+
+def tell(answer: Answer, output: str | None, said: str = "", *, wide: bool = False) -> int:
+    """Any answer: its tree as JSON where it has one, its text where it has that, else its rows; then what it cannot know."""
+    from auditlens.output import write_json
+
+    if output == "json" and answer.tree is not None:
+        write_json(answer.tree)
+    elif answer.text and output in (None, "text"):
+        sys.stdout.buffer.write(answer.text.encode("utf-8", "replace"))
+        return ExitCode.OK  # the text says its limits itself
+    else:
+        show(answer.frame, output, () if wide else answer.show)
+        if said:
+            say(said)
+    for note in answer.notes:
+        say(note)
     return ExitCode.OK
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from auditlens.cli import say
-from auditlens.cli.options import LAKE, PASSED_ON, LakePath, existing
+from auditlens.cli.asking import tell
+from auditlens.cli.options import LAKE, PASSED_ON, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ _Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Names
 _Cluster = Annotated[str | None, typer.Option(help="Only this cluster.")]
 _Since = Annotated[str | None, typer.Option(help="From this time on: RFC 3339, a date, or 2h, 7d, end-2h.")]
 _Until = Annotated[str | None, typer.Option(help="Up to this time.")]
-_Frames = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
-_Tree = Annotated[str | None, typer.Option("--output", "-o", help="table or json.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,18 +53,18 @@ def diff(
     noise: Annotated[bool, typer.Option("--noise", help="Also managedFields, versions and heartbeats.")] = False,
     cluster: _Cluster = None,
     lake: LakePath = LAKE,
-    output: _Frames = None,
+    output: Output = None,
 ) -> int:
     """Show what changed in an object between two times, or by one request, and who changed which field."""
     from auditlens import face
 
     name = " ".join(object)
     if blame:
-        return _show(face.blame(existing(lake), name, at=to, noise=noise, namespace=namespace, cluster=cluster), output)
+        return tell(face.blame(existing(lake), name, at=to, noise=noise, namespace=namespace, cluster=cluster), output)
     answer = face.diff(
         existing(lake), name, since=from_, until=to, audit_id=audit_id, noise=noise, namespace=namespace, cluster=cluster
     )
-    return _show(answer, output)
+    return tell(answer, output)
 
 
 def state(
@@ -79,7 +76,7 @@ def state(
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces, which is the default.")] = False,
     cluster: _Cluster = None,
     lake: LakePath = LAKE,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="table, yaml or json.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="table, yaml, json, or what `ask` takes.")] = None,
 ) -> int:
     """Rebuild the objects as they were at a moment, each with how well it is known and the request it rests on."""
     from auditlens import face
@@ -88,7 +85,7 @@ def state(
         raise UsageError("--namespace and --all-namespaces exclude each other")
     answer = face.state(existing(lake), " ".join(object or ()) or None, at=at, namespace=namespace, cluster=cluster)
     if output != "yaml":
-        return _show(answer, output)
+        return tell(answer, output)
     _yaml(answer.tree)
     return _notes(answer)
 
@@ -100,7 +97,7 @@ def why(
     at: Annotated[str | None, typer.Option(help="What had happened by this time.")] = None,
     cluster: _Cluster = None,
     lake: LakePath = LAKE,
-    output: _Tree = None,
+    output: Output = None,
 ) -> int:
     """Follow an effect to its root: from controller to controller to whoever began it."""
     from auditlens import face
@@ -112,19 +109,19 @@ def why(
         f"root: {root['username'] or ''}{by} with {root['client'] or 'no user agent'} "
         f"from {root['source_ip']}, request {root['audit_id']}"
     )  # fmt: skip
-    return _show(answer, output, said)
+    return tell(answer, output, said)
 
 
 def impact(
     audit_id: Annotated[str, typer.Argument(metavar="AUDIT_ID", help="The request.")],
     minutes: Annotated[float, typer.Option(help="How long after it its effects are looked for.")] = 10,
     lake: LakePath = LAKE,
-    output: _Tree = None,
+    output: Output = None,
 ) -> int:
     """Show everything one request brought about."""
     from auditlens import face
 
-    return _show(face.impact(existing(lake), audit_id, minutes=minutes), output)
+    return tell(face.impact(existing(lake), audit_id, minutes=minutes), output)
 
 
 def completeness(
@@ -133,7 +130,7 @@ def completeness(
     cluster: _Cluster = None,
     levels: Annotated[bool, typer.Option("--levels", help="The levels recorded per resource and verb instead.")] = False,
     lake: LakePath = LAKE,
-    output: _Tree = None,
+    output: Output = None,
 ) -> int:
     """Say whether the log can be trusted for a window: gaps, losses, cuts, duplicates and levels."""
     import polars as pl
@@ -145,35 +142,13 @@ def completeness(
     if levels and output != "json":
         show(pl.DataFrame(answer.tree["levels"]), output)
         return _notes(answer)
-    return _show(answer, output, f"{answer.tree['events']:,} events, {len(answer)} findings")
-
-
-def _show(answer: Answer, output: str | None, said: str = "") -> int:
-    """The answer's tree as JSON where it has one, else its rows and what they come to; then what it cannot know."""
-    from auditlens.cli.asking import show
-
-    if output == "json" and answer.tree is not None:
-        _json(answer.tree)
-    else:
-        show(answer.frame, output, answer.show)
-        if said:
-            say(said)
-    return _notes(answer)
+    return tell(answer, output, f"{answer.tree['events']:,} events, {len(answer)} findings")
 
 
 def _notes(answer: Answer) -> int:
     for note in answer.notes:
         say(note)
     return ExitCode.OK
-
-
-def _json(value: Any) -> None:
-    from auditlens.output import time_text
-
-    def text(v: Any) -> str:
-        return time_text(v) if isinstance(v, dt.datetime) else str(v)
-
-    sys.stdout.write(json.dumps(value, default=text, ensure_ascii=False) + "\n")
 
 
 def _yaml(objects: Iterable[dict[str, Any]]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from auditlens.cli.options import LAKE, LakePath, existing
-from auditlens.errors import ExitCode
+from auditlens.cli.asking import tell
+from auditlens.cli.options import LAKE, LakePath
+
+_Output = Annotated[
+    str | None, typer.Option("--output", "-o", help="text, which is the default; table, csv, json, jsonl, md or parquet.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,24 +26,20 @@ def curl(
         typer.Argument(metavar="AUDIT_ID|FILE", help="A request of the lake, or a file with the output of kubectl -v=6 and up."),
     ],
     lake: LakePath = LAKE,
+    output: _Output = None,
 ) -> int:
     """Print a request as a complete curl command; $TOKEN, $CACERT and $APISERVER stand for what no log should hold."""
-    from auditlens.forensics.curl import curl as run
+    from auditlens import face
 
-    _write(run(request, lake))
-    return ExitCode.OK
+    return tell(face.curl(request, str(lake)), output)
 
 
 def trace(
     id: Annotated[str, typer.Argument(metavar="AUDIT_ID|TRACE_ID", help="The request, or the number in Trace[...].")],
     lake: LakePath = LAKE,
+    output: _Output = None,
 ) -> int:
     """Show where the apiserver spent a request's time: its trace as a tree with bars."""
-    from auditlens.forensics.tracetree import trace_tree as run
+    from auditlens import face
 
-    _write(run(existing(lake), id))
-    return ExitCode.OK
-
-
-def _write(text: str) -> None:
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    return tell(face.trace(str(lake), id), output)

@@ -31,38 +31,56 @@ def completeness(lake: Lake | str, *, since: Time = None, until: Time = None, cl
     return answered(rows, found.limits, show, "Whether the log can be trusted", found.as_dict())
 
 
-def trace(lake: Lake | str, id: str) -> str:
-    """Where the apiserver spent a request's time: its trace as a tree with bars, one line a step, milliseconds.
+def trace(lake: Lake | str, id: str) -> Answer:
+    """Where the apiserver spent a request's time: its trace, step by step, in milliseconds.
 
     Args:
         lake: the lake, or its directory.
         id: an audit id, or the number in `Trace[...]`.
 
+    Returns:
+        A row a step: `seq` (0 is the whole), `depth`, `span`, `step`, `step_ms`, `at_ms` and `step_time` as far as they were logged.
+        `tree` is a list of the blocks, the steps of each below the span they belong to; `text` the same with bars.
+
     Raises:
         UsageError: the lake holds no such trace; the apiserver logs one for what takes longer than 500 ms.
 
-    >>> print(trace("lake", "1129622713").splitlines()[0])
+    >>> slow = trace("lake", "1129622713")
+    >>> round(slow.tree[0]["total_ms"]), slow.tree[0]["url"]
+    (3001, '/api/v1/namespaces/shop/pods')
+    >>> print(slow.text.splitlines()[0])
     Trace 1129622713 List LIST /api/v1/namespaces/shop/pods
     """
     from auditlens.forensics.tracetree import trace_tree
 
-    return trace_tree(existing(lake), id)
+    found = trace_tree(existing(lake), id)
+    show = ("trace_id", "step", "span", "step_ms", "at_ms", "step_time", "evidence")
+    return answered(found.rows(), found.limits, show, "Where a request's time went", found.as_dicts(), str(found))
 
 
-def curl(request: str, lake: Lake | str) -> str:
-    """Shell text that repeats a request; $TOKEN, $CACERT and $APISERVER stand for what no log should hold.
+def curl(request: str, lake: Lake | str) -> Answer:
+    """The requests of an audit id or of a client's output as commands that repeat them.
 
     Args:
         request: an audit id, or a file with the output of kubectl -v=6 and up.
         lake: where an audit id is looked up.
 
+    Returns:
+        A row a request: `method`, `url`, `headers` (JSON), `body`, and `command`, shell text in which $TOKEN, $CACERT and $APISERVER
+        stand for what no log should hold. `text` is all commands.
+
     Raises:
         UsageError: there is no such file, and the lake does not hold the request.
 
     >>> id = ask("lake", "who-deleted", "pod/web-1", namespace="shop").frame["audit_id"][0]
-    >>> "-X DELETE" in curl(id, "lake")
-    True
+    >>> again = curl(id, "lake")
+    >>> again.frame["method"].to_list(), "-X DELETE" in again.text
+    (['DELETE'], True)
     """
     from auditlens.forensics.curl import curl as run
 
-    return run(request, lake)
+    found = run(request, lake)
+    text = "\n\n".join(map(str, found)) + "\n"
+    limits = dict.fromkeys(limit for one in found for limit in one.limits)
+    show = ("method", "url", "notes", "audit_id", "evidence")
+    return answered([r.as_dict() for r in found], limits, show, "Requests to repeat", text=text)

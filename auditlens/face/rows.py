@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from auditlens.answers import limits as limits_of
@@ -25,7 +26,9 @@ def told(
     return answer
 
 
-def answered(rows: list[dict[str, Any]], limits: list[str], show: tuple[str, ...], title: str, tree: Any) -> Answer:
+def answered(
+    rows: list[dict[str, Any]], limits: Iterable[str], show: tuple[str, ...], title: str, tree: Any = None, text: str = ""
+) -> Answer:
     """Rows of dicts as an answer; what a column holds of several types is JSON."""
     import polars as pl
 
@@ -36,4 +39,4 @@ def answered(rows: list[dict[str, Any]], limits: list[str], show: tuple[str, ...
 
     flat = [{k: cell(k, v) for k, v in row.items()} for row in rows]
     frame = pl.DataFrame(flat, infer_schema_length=None) if flat else pl.DataFrame({c: [] for c in show}, strict=False)
-    return Answer(frame, list(limits), total=frame.height, tree=tree, show=show, title=title)
+    return Answer(frame, list(limits), total=frame.height, tree=tree, text=text, show=show, title=title)

@@ -24,7 +24,7 @@ from auditlens.lake import Lake
 from auditlens.output import plain
 from auditlens.records import Chunk, Record
 
-__all__ = ["curl"]
+__all__ = ["Request", "curl"]
 
 # the connection's own business, or replaced by a placeholder
 _LEFT_OUT = frozenset({"authorization", "accept-encoding", "content-length", "host", "connection", "cookie"})
@@ -39,16 +39,38 @@ _SESSION = re.compile(r"/(?:exec|attach|portforward)(?:[?/]|$)")
 
 
 @dataclass(slots=True)
-class _Request:
+class Request:
+    """A request to repeat: what it was, where that stands, what to know about it (`notes`), and what is missing (`limits`)."""
+
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     notes: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    audit_id: str | None = None
+    source: str | None = None
+    line: int | None = None
+
+    def __post_init__(self) -> None:
+        if _SESSION.search(self.url):
+            self.limits.append("a session: curl only opens it, kubectl speaks its protocol")
+        if self.body and "redacted:hmac:" in self.body:
+            self.limits.append("values of the body were redacted at import")
+
+    def __str__(self) -> str:
+        return _shell(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The request with the shell's text that repeats it."""
+        return {
+            "method": self.method, "url": self.url, "headers": dict(self.headers), "body": self.body, "command": str(self),
+            "notes": self.notes, "audit_id": self.audit_id, "source": self.source, "line": self.line,
+        }  # fmt: skip
 
 
-def curl(request: str, lake: Lake | str | Path) -> str:
-    """Shell text that repeats a request, or each request of a file with a client's debug output.
+def curl(request: str, lake: Lake | str | Path) -> list[Request]:
+    """The requests to repeat: of an audit id, or each of a file with a client's debug output.
 
     Args:
         request: an audit id, or the path of a file with the output of kubectl -v=6 and up, compressed or not.
@@ -69,10 +91,10 @@ def curl(request: str, lake: Lake | str | Path) -> str:
         what = f"there is no such file, and no such audit id in {lake.path}"
     if not found:
         raise UsageError(f"{request}: {what}")
-    return "\n\n".join(map(_shell, found)) + "\n"
+    return found
 
 
-def _of_file(path: Path) -> Iterator[_Request]:
+def _of_file(path: Path) -> Iterator[Request]:
     reader, clients = Reader(format="kubectl"), dict[int | None, Exchanges]()
     chunk = Chunk(_content(path), 1, 0)
     found: list[Exchange] = []
@@ -87,7 +109,11 @@ def _of_file(path: Path) -> Iterator[_Request]:
         if exchange.method and exchange.url:
             # the mark may stand behind the answer's body only
             cut = exchange.truncated if exchange.request_body and exchange.response_body is None else None
-            yield _of_client(exchange.method, exchange.url, exchange.status, exchange.request_headers, exchange.request_body, cut)
+            made = _of_client(
+                exchange.method, exchange.url, exchange.status, exchange.request_headers, exchange.request_body, cut
+            )
+            made.source, made.line = str(path), next((o for o in exchange.origins if isinstance(o, int)), None)
+            yield made
 
 
 def _content(path: Path) -> bytes:
@@ -103,42 +129,46 @@ def _content(path: Path) -> bytes:
 
 def _of_client(
     method: str, url: str, status: str | None, headers: Mapping[str, str], body: str | None, cut: int | None
-) -> _Request:
-    notes = [f"answered {status}"] if status else []
+) -> Request:
+    limits = []
     if cut:
-        notes.append(f"the client left {cut} characters of the body out: repeat it with -v=10")
+        limits.append(f"the client left {cut} characters of the body out: repeat it with -v=10")
     if body is None and method in _WRITES and not _SESSION.search(url):
-        notes.append("the client did not print the body: repeat it with -v=8, or -v=10 for a long one")
-    return _Request(method, url, headers, body, notes)
+        limits.append("the client did not print the body: repeat it with -v=8, or -v=10 for a long one")
+    return Request(method, url, headers, body, [f"answered {status}"] if status else [], limits)
 
 
-def _of_lake(audit_id: str, lake: Lake) -> Iterator[_Request]:
+def _of_lake(audit_id: str, lake: Lake) -> Iterator[Request]:
     con = engine.connect(lake)
     rows = con.sql(
-        "select method, url, status, request_headers, request_body, body_truncated, response_body from kubectl "
+        "select method, url, status, request_headers, request_body, body_truncated, response_body, source, line from kubectl "
         "where audit_id = $id and method is not null and url is not null order by time, line", params={"id": audit_id},
     ).pl()  # fmt: skip
     for row in rows.to_dicts():
         cut = row["body_truncated"] if row["request_body"] and row["response_body"] is None else None
-        yield _of_client(row["method"], row["url"], row["status"], _map(row["request_headers"]), row["request_body"], cut)
+        made = _of_client(row["method"], row["url"], row["status"], _map(row["request_headers"]), row["request_body"], cut)
+        made.audit_id, made.source, made.line = audit_id, row["source"], row["line"]
+        yield made
     if rows.height:
         return
     rows = con.sql(
         "select verb, request_uri, code, max(request_object) over () as body, username, impersonated_username, "
-        "impersonated_uid, impersonated_groups, impersonated_extra, subresource from audit "
+        "impersonated_uid, impersonated_groups, impersonated_extra, subresource, source, line from audit "
         "where audit_id = $id order by stage_time desc limit 1", params={"id": audit_id},
     ).pl()  # fmt: skip
     for row in rows.to_dicts():
         notes = [f"rebuilt from the audit event of {row['username']}"]
         notes += [f"answered {row['code']}"] if row["code"] is not None else []
+        limits: list[str] = []
         method = _METHODS.get(row["verb"], str(row["verb"]).upper())
         headers = {"Accept": "application/json"} | _impersonation(row)
         if row["body"] is None and method in _WRITES and row["subresource"] not in ("exec", "attach", "portforward"):
-            notes.append("the audit level has no body: it must be added")
+            limits.append("the audit level has no body: it must be added")
         if method == "PATCH":
-            headers["Content-Type"], note = _patch_type(row["request_uri"] or "", row["body"] or "")
-            notes += [note] if note else []
-        yield _Request(method, f"https://${{APISERVER}}{row['request_uri']}", headers, row["body"], notes)
+            headers["Content-Type"], limit = _patch_type(row["request_uri"] or "", row["body"] or "")
+            limits += [limit] if limit else []
+        url = f"https://${{APISERVER}}{row['request_uri']}"
+        yield Request(method, url, headers, row["body"], notes, limits, audit_id, row["source"], row["line"])
 
 
 def _patch_type(uri: str, body: str) -> tuple[str, str | None]:
@@ -170,10 +200,8 @@ def _map(value: Any) -> dict[str, str]:
     return dict(value) if isinstance(value, dict) else {pair["key"]: pair["value"] for pair in value or ()}
 
 
-def _shell(request: _Request) -> str:
-    lines = [f"# {plain(note)}" for note in request.notes]
-    if _SESSION.search(request.url):
-        lines.append("# a session: curl only opens it, kubectl speaks its protocol")
+def _shell(request: Request) -> str:
+    lines = [f"# {plain(note)}" for note in (*request.notes, *request.limits)]
     method = "-I" if request.method == "HEAD" else f"-X {_quoted(request.method)}"
     parts = [f'curl {method} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"']
     headers = {k: v for k, v in request.headers.items() if k.lower() not in _LEFT_OUT and _HEADER_NAME.fullmatch(k)}
@@ -183,8 +211,6 @@ def _shell(request: _Request) -> str:
         headers["Content-Type"] = "application/json"
     parts += [f"  -H {_quoted(f'{key}: {one}')}" for key, value in headers.items() for one in _lines(key, value)]
     if body:
-        if "redacted:hmac:" in body:
-            lines.append("# values of the body were redacted at import")
         # -d would read a file that a leading @ names
         parts.append(f"  {'--data-raw' if body.startswith('@') else '-d'} {_quoted(body)}")
     elif raw is not None:

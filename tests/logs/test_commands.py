@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import itertools
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from auditlens import face
+from auditlens.output import time_text
 from tests.conftest import CAPTURES, auditlens, event, imported, needs_captures, text, write
 
 DATA = Path(__file__).parent / "data"
@@ -147,14 +151,56 @@ def test_trace_of_what_has_none(lake: Path, tmp_path: Path) -> None:
     assert "there is no lake" in refused("trace", "77", "--lake", tmp_path / "none")
 
 
+def test_every_format_holds_the_same_steps(lake: Path) -> None:
+    """The tree nests what the rows tell by depth, and each step leads to its line."""
+    answer = face.trace(str(lake), "slow")
+    assert json.loads(shown("trace", "77", "--lake", lake, "-o", "json")) == json.loads(json.dumps(answer.tree, default=_time))
+    rows = [json.loads(line) for line in shown("trace", "77", "--lake", lake, "-o", "jsonl").splitlines()]
+    assert [(r["depth"], r["step_ms"]) for r in rows] == [(0, 2000.0), (1, 1500.0), (2, 1400.0)]
+    (block,) = answer.tree
+    (span,) = block["steps"]
+    (step,) = span["steps"]
+    assert (block["total_ms"], span["step_ms"], step["step_ms"]) == (2000.0, 1500.0, 1400.0)
+    assert "steps" not in step and answer.limits == []
+    assert answer.evidence["line"].to_list() == [1] and answer.evidence["audit_id"].to_list() == ["slow"]
+
+
+def test_a_block_that_was_not_logged_whole_says_so(tmp_path: Path) -> None:
+    log = 'I1123 12:00:02.000000       1 trace.go:236] Trace[5]: "Get" url:/x (23-Nov-2026 12:00:00.000) (total time: 600ms):\n' \
+          'Trace[5]: ---"About to write a response" 600ms (12:00:00.600)\n'  # fmt: skip
+    imported(tmp_path / "lake", write(tmp_path / "apiserver.log", log.encode()))
+    answer = face.trace(str(tmp_path / "lake"), "5")
+    assert answer.limits == ["the end of trace 5 was not logged"]
+    assert answer.text.endswith("its END was not logged\n")
+
+
+def test_a_request_to_repeat_leads_to_its_event(lake: Path) -> None:
+    (row,) = json.loads(shown_apart("curl", "bare", "--lake", lake, "-o", "json"))
+    assert (row["method"], row["url"], row["line"]) == ("POST", "https://${APISERVER}/api/v1/namespaces/a/pods", 2)
+    assert row["command"] + "\n" == shown("curl", "bare", "--lake", lake)
+    answer = face.curl("bare", str(lake))
+    assert answer.limits == ["the audit level has no body: it must be added"]
+    assert answer.evidence.rows() == [("bare", row["source"], 2)]
+
+
+def shown_apart(*args: object) -> str:
+    """What stands on stdout, whatever is said beside it."""
+    done = auditlens(*args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def _time(value: object) -> str:
+    assert isinstance(value, dt.datetime)
+    return time_text(value)
+
+
 @needs_captures
 @pytest.mark.parametrize("path", sorted((CAPTURES / "kubectl").glob("*-v10-*.stderr")), ids=lambda p: p.stem)
 def test_curl_of_the_captured_clients(path: Path) -> None:
     """Each request that had a curl line comes out with the same method, URL and headers, and with its body."""
-    from auditlens.forensics.curl import curl
-
     printed = re.findall(r"curl -v -X([A-Z]+)  (.*) '([^']+)'", path.read_text())
-    commands = curl(str(path), "no lake").strip().split("\n\n")
+    commands = face.curl(str(path), "no lake").frame["command"].to_list()
     assert len(commands) == len(printed) > 0
     told = sorted((method, url, *_headers(shlex.split(head.replace("\\n", " ")))) for method, head, url in printed)
     mine = []

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from auditlens import engine
+from auditlens import engine, face
 from auditlens.answers.questions import questions
 from auditlens.catalogue import kind_of, messages, openings
 from auditlens.errors import UsageError
-from auditlens.forensics.curl import curl
-from auditlens.forensics.tracetree import trace_tree
 from auditlens.lake import Lake
 from tests.conftest import ask, event, imported, rows, text, write
 
@@ -123,19 +121,19 @@ def test_sessions_and_watches_are_not_slow(lake: str) -> None:
 
 
 def test_a_trace_as_a_tree(lake: str) -> None:
-    shown = trace_tree(lake, ID)
+    shown = face.trace(lake, ID).text
     assert "▾ GuaranteedUpdate etcd3" in shown and "█" in shown and "98%" in shown
-    assert trace_tree(lake, "1449222206").count("Object stored in database") == 1
+    assert face.trace(lake, "1449222206").text.count("Object stored in database") == 1
     with pytest.raises(UsageError, match="no trace"):
-        trace_tree(lake, "nothing")
+        face.trace(lake, "nothing")
 
 
 def test_a_curl_that_runs(lake: str, tmp_path: Path) -> None:
     for shown in (
-        curl(str(DATA / "kubectl-old.log"), lake),
-        curl(str(DATA / "kubectl-new.log"), lake),
-        curl(ID, lake),
-        curl("u", lake),
+        face.curl(str(DATA / "kubectl-old.log"), lake).text,
+        face.curl(str(DATA / "kubectl-new.log"), lake).text,
+        face.curl(ID, lake).text,
+        face.curl("u", lake).text,
     ):
         assert "sekrit" not in shown.replace("token=sekrit-value", "")
         done = subprocess.run(["bash", "-n"], input=shown, text=True, capture_output=True, check=False)
@@ -143,9 +141,9 @@ def test_a_curl_that_runs(lake: str, tmp_path: Path) -> None:
         for command in shown.split("\n\n"):
             words = shlex.split(command.replace("\\\n", " "), comments=True)
             assert "$TOKEN" in command and "curl" in words
-    assert "base64 -d | curl -X POST" in curl(str(DATA / "kubectl-new.log"), lake)
+    assert "base64 -d | curl -X POST" in face.curl(str(DATA / "kubectl-new.log"), lake).text
     with pytest.raises(UsageError):
-        curl("nothing", lake)
+        face.curl("nothing", lake)
 
 
 def test_the_catalogue_is_complete() -> None:
