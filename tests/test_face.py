@@ -12,7 +12,7 @@ import pytest
 
 import auditlens
 from auditlens import face
-from auditlens.face import asking, logs, objects
+from auditlens.face import asking, logs, objects, policies
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,7 +63,9 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AUDITLENS_REDACT_KEY", str(tmp_path / "key"))
     (tmp_path / "key").write_text("the key of the examples")
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
-    tests = [t for module in (asking, logs, objects, auditlens) for t in finder.find(module, module.__name__) if t.examples]
+    tests = [
+        t for module in (asking, logs, objects, policies, auditlens) for t in finder.find(module, module.__name__) if t.examples
+    ]
     tests.sort(key=lambda t: (not t.name.endswith("import_files"), t.name))  # the lake is made first
     assert len(tests) >= 14
     for test in tests:

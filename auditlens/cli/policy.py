@@ -5,13 +5,15 @@ POLICY is a file, `-` for standard input, or the name of a preset.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from auditlens import kinds
 from auditlens.cli import say
+from auditlens.cli.asking import tell
 from auditlens.cli.options import LAKE, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     from auditlens.lake import Lake
-    from auditlens.policy import Answerable, Policy, Request
+    from auditlens.policy import Policy, Request
 
 policy_app = typer.Typer(
     help="Audit policies: explain, lint, convert, simulate, coverage, recommend, apply, infer.",
@@ -67,27 +69,28 @@ def explain(
 @policy_app.command()
 def lint(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policies; - for standard input.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="text, json or sarif.")] = "text",
+    output: Annotated[str, typer.Option("--output", "-o", help="text, sarif, table, csv, json, jsonl, md or parquet.")] = "text",
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Find what kube-apiserver refuses, and what it accepts and is wrong; exits 4 when something is found."""
-    from auditlens.policy import as_json, as_sarif, as_text
-    from auditlens.policy import lint as run
+    from auditlens import face
+    from auditlens.policy import Finding, as_sarif
 
-    writers = {"text": as_text, "json": as_json, "sarif": as_sarif}
-    if output not in writers:
-        raise UsageError(f"output {output!r} is not one of {', '.join(writers)}")
-    findings = [f for file in files for f in run(_text(file), kubernetes_version, None if file == "-" else file)]
-    typer.echo(writers[output](findings), nl=False)
-    return ExitCode.FINDINGS if findings else ExitCode.OK
+    answer = face.lint(*(_stdin() if file == "-" else file for file in files), kubernetes_version=kubernetes_version)
+    if output == "sarif":
+        typer.echo(as_sarif([Finding(**row) for row in answer.tree]), nl=False)
+    else:
+        tell(answer, None if output == "text" else output)
+    return ExitCode.FINDINGS if answer.total else ExitCode.OK
 
 
 @policy_app.command()
 def convert(policy: _Policy) -> int:
     """Bring a v1alpha1 or v1beta1 policy to audit.k8s.io/v1, comments and layout kept."""
     from auditlens.policy import convert as run
+    from auditlens.policy.requirements.presets import text_of
 
-    typer.echo(run(_text(policy), policy), nl=False)
+    typer.echo(run(text_of(_named(policy))[0], policy), nl=False)
     return ExitCode.OK
 
 
@@ -105,33 +108,28 @@ def simulate(
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Try a policy on the lake's requests: events and bytes a day by rule and stage, what is lost and gained, dead rules."""
-    from auditlens.cli.asking import show as print_frame
-    from auditlens.policy import simulate as run
+    from auditlens import face
     from auditlens.policy.requirements.report import size
 
-    where = existing(lake)
-    other = load_policy(against, kubernetes_version) if against else None
-    first, last = _window(where, since, until)
-    done = run(where, load_policy(policy, kubernetes_version), against=other, since=first, until=last, cluster=cluster, top=top)
-    frames = {"rules": done.rules, "contributors": done.contributors, "changes": done.changes}
-    if show not in frames:
-        raise UsageError(f"--show {show!r} is not one of {', '.join(frames)}")
-    print_frame(frames[show], output)
-    before = done.against or done.now
-    say(
-        f"{size(done.then.bytes * done.traffic.per_day)} a day in {round(done.then.events * done.traffic.per_day):,} events; "
-        f"{'the other policy' if done.against else 'the log now'}: {size(before.bytes * done.traffic.per_day)} in "
-        f"{round(before.events * done.traffic.per_day):,}"
-    )
-    if done.unmatched.events:
-        say(
-            f"no rule matches {done.unmatched.events:,} events of the log ({size(done.unmatched.bytes)}): they would not be written"
+    answer = face.simulate(
+        str(lake), _named(policy), against=against and _named(against), show=show, top=top, since=since, until=until, cluster=cluster,
+        kubernetes_version=kubernetes_version,
+    )  # fmt: skip
+    done, day = answer.tree, answer.tree["per_day"]
+    before = done["against"] or done["now"]
+    said = [
+        f"{size(done['then']['bytes'] * day)} a day in {round(done['then']['events'] * day):,} events; "
+        f"{'the other policy' if done['against'] else 'the log now'}: {size(before['bytes'] * day)} in "
+        f"{round(before['events'] * day):,}"
+    ]
+    if done["unmatched"]["events"]:
+        said.append(
+            f"no rule matches {done['unmatched']['events']:,} events of the log ({size(done['unmatched']['bytes'])}): "
+            "they would not be written"
         )
-    if done.dead:
-        say("rules that matched nothing: " + ", ".join(f"rules[{i}]" for i in done.dead))
-    for note in done.notes:
-        say(note)
-    return ExitCode.OK
+    if done["dead"]:
+        said.append("rules that matched nothing: " + ", ".join(f"rules[{i}]" for i in done["dead"]))
+    return tell(answer, output, "\n".join(said))
 
 
 @policy_app.command()
@@ -142,32 +140,26 @@ def coverage(
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Say which questions a log written under the policy can answer, which not, and which rules would be needed."""
-    from auditlens.cli.asking import show as print_frame
-    from auditlens.policy import coverage as run
-    from auditlens.policy import coverage_brief, coverage_frame
+    from auditlens import face
 
-    answers = run(load_policy(policy, kubernetes_version), keep or ("all",))
-    if output not in (None, "table"):
-        print_frame(coverage_frame(answers), output)
-    elif len(answers) == 1:
-        _tell(answers[0])
-    else:
-        print_frame(coverage_brief(answers), output)
-        say(f"of which requests, and what rules would be needed: auditlens policy coverage {policy} QUESTION")
-    return ExitCode.OK
+    answer = face.coverage(_named(policy), keep or ("all",), kubernetes_version=kubernetes_version)
+    if output is None and answer.total == 1:
+        _in_full(answer.tree[0])
+        return ExitCode.OK
+    return tell(answer, output, f"of which requests, and what rules would be needed: auditlens policy coverage {policy} QUESTION")
 
 
-def _tell(answer: Answerable) -> None:
-    """One question in full."""
+def _in_full(found: dict[str, Any]) -> None:
+    """One question with all that it would not see."""
     from auditlens.output import plain
 
-    typer.echo(f"{answer.requirement.name}: {answer.grade}")
-    for head, chosen in (("withheld:", False), ("withheld, as it should be:", True)):
-        if found := answer.withheld(by_choice=chosen):
-            typer.echo("\n  ".join((head, *map(plain, found))))
-    if answer.rules:
+    typer.echo(f"{found['question']}: {found['answerable']}")
+    for head, losses in (("withheld:", found["withheld"]), ("withheld, as it should be:", found["by_choice"])):
+        if losses:
+            typer.echo("\n  ".join((head, *map(plain, losses))))
+    if found["rules_needed"]:
         typer.echo("rules that would answer it in full, to stand first:")
-        typer.echo(answer.rules_text(), nl=False)
+        typer.echo(found["rules_needed"], nl=False)
 
 
 @policy_app.command()
@@ -179,27 +171,28 @@ def recommend(
     since: _Since = None,
     until: _Until = None,
     cluster: _Cluster = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="text: the policy itself; json: and its figures.")] = None,
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Write the smallest policy that keeps questions answerable, as YAML; exits 4 when it does not fit the budget."""
-    from auditlens.lake import Lake
-    from auditlens.policy import recommend as run
+    from auditlens import face
     from auditlens.policy.requirements.report import size
 
-    where = Lake(lake)
-    first, last = _window(where, since, until)
-    done = run(
-        where if where.exists() else None, keep or ("all",), budget=budget, base=load_policy(base, kubernetes_version) if base else None,
-        kubernetes_version=kubernetes_version, since=first, until=last, cluster=cluster,
+    answer = face.recommend(
+        str(lake), keep or ("all",), budget=budget, base=base and _named(base), since=since, until=until, cluster=cluster,
+        kubernetes_version=kubernetes_version,
     )  # fmt: skip
-    typer.echo(done.text, nl=False)
-    if not done.traffic.events:
-        say("volumes are unmeasured: the lake holds no audit events")
-    if done.fits:
+    done = answer.tree
+    tell(answer, output)
+    if output in (None, "text"):
+        for limit in answer.limits:
+            if not limit.startswith("given up"):  # which the policy's own comment says
+                say(limit)
+    if done["fits"]:
         return ExitCode.OK
-    say(f"the requirements need {size(done.bytes_per_day)} a day, the budget is {size(done.budget or 0)}; a day costs")
-    for cost in done.costs:
-        say(f"  {cost.requirement}: {size(cost.saved)} less without it, {size(cost.alone)} if it were alone")
+    say(f"the requirements need {size(done['bytes_per_day'])} a day, the budget is {size(done['budget'])}; a day costs")
+    for cost in done["costs"]:
+        say(f"  {cost['requirement']}: {size(cost['saved'])} less without it, {size(cost['alone'])} if it were alone")
     return ExitCode.FINDINGS
 
 
@@ -255,27 +248,23 @@ def infer(
     return ExitCode.OK
 
 
-def _text(source: str) -> str:
-    import sys
+def _stdin() -> str:
+    """The policy on standard input; its end makes it a text to whoever takes names as well."""
+    text = sys.stdin.read()
+    return text if "\n" in text else text + "\n"
 
-    from auditlens.policy.requirements import presets
 
-    if source == "-":
-        return sys.stdin.read()
-    path = Path(source)
-    if not path.exists() and source in presets.names():
-        path = presets.folder() / f"{source}.yaml"
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as e:
-        raise UsageError(f"{source}: {e.strerror}; a policy is a file, - or one of {', '.join(presets.names())}") from e
+def _named(source: str) -> str:
+    return _stdin() if source == "-" else source
 
 
 def load_policy(source: str, version: str = _NEWEST) -> Policy:
     """The policy of a file, a preset, or standard input (`-`)."""
     from auditlens.policy import load
+    from auditlens.policy.requirements.presets import text_of
 
-    return load(_text(source), version, source)
+    text, file = text_of(_named(source))
+    return load(text, version, file or source)
 
 
 def _window(lake: Lake, since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:

@@ -6,18 +6,23 @@ Every question about a log returns an `Answer`. The examples run, in a directory
 from auditlens.face.asking import ask, follow, import_files, questions, sql
 from auditlens.face.logs import completeness, curl, trace
 from auditlens.face.objects import blame, diff, history, impact, state, why
+from auditlens.face.policies import coverage, lint, recommend, simulate
 
 __all__ = [
     "ask",
     "blame",
     "completeness",
+    "coverage",
     "curl",
     "diff",
     "follow",
     "history",
     "impact",
     "import_files",
+    "lint",
     "questions",
+    "recommend",
+    "simulate",
     "sql",
     "state",
     "trace",

@@ -13,6 +13,7 @@ import streamlit as st
 from parts import charts, palette, scope, show, store
 from parts.show import literal
 
+import auditlens
 from auditlens import AuditlensError, policy, share
 from auditlens.answers.questions import questions
 from auditlens.policy import PolicyError
@@ -75,11 +76,11 @@ def _given() -> None:
 
 def lint(text: str) -> None:
     """Findings in the order of the text, each with its place, why it matters and how to mend it."""
-    findings = policy.lint(text)
+    findings = auditlens.lint(f"{text}\n").tree
     if not findings:
         st.success("Clean: kube-apiserver takes it, and no check has anything to say.", icon=":material/check_circle:")
         return
-    counts = {s: sum(f.severity == s for f in findings) for s in _ICONS}
+    counts = {s: sum(f["severity"] == s for f in findings) for s in _ICONS}
     with st.container(horizontal=True):
         for severity, n in counts.items():
             if n:
@@ -89,19 +90,17 @@ def lint(text: str) -> None:
                     color=_COLOURS[severity],
                 )  # type: ignore[arg-type]
     lines = text.split("\n")
-    for finding in findings[:100]:
+    for found in findings[:100]:
         with st.container(border=True):
-            where = f"line {finding.line}" + ("" if finding.rule is None else f", rule {finding.rule}")
-            st.markdown(f":{_COLOURS[finding.severity]}[{_ICONS[finding.severity]}] **{finding.id}** · {where}")
-            st.text(show.plain(finding.message))
-            if 0 < finding.line <= len(lines) and lines[finding.line - 1].strip():
-                st.code(show.plain(lines[finding.line - 1].strip())[:300], language="yaml")
-            if finding.why:
-                st.caption("why")
-                st.text(show.plain(finding.why))
-            if finding.fix:
-                st.caption("how to mend it")
-                st.text(show.plain(finding.fix))
+            where = f"line {found['line']}" + ("" if found["rule"] is None else f", rule {found['rule']}")
+            st.markdown(f":{_COLOURS[found['severity']]}[{_ICONS[found['severity']]}] **{found['id']}** · {where}")
+            st.text(show.plain(found["message"]))
+            if 0 < found["line"] <= len(lines) and lines[found["line"] - 1].strip():
+                st.code(show.plain(lines[found["line"] - 1].strip())[:300], language="yaml")
+            for head, told in (("why", found["why"]), ("how to mend it", found["fix"])):
+                if told:
+                    st.caption(head)
+                    st.text(show.plain(told))
     if len(findings) > 100:
         st.caption(f"{len(findings) - 100} more; `auditlens policy lint` prints all.")
 
@@ -158,38 +157,37 @@ def simulate(made: policy.Policy, now: scope.Scope) -> None:
     """The volume each rule would write of this lake's traffic, and what would be lost and gained."""
     if not show.need_audit(now):
         return
-    result = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: policy.simulate(lake, made, **p), **now.params)
-    volumes(result)
-    by_rule(result, now)
-    changes(result, now)
-    show.notes(result.notes)
+    got = store.call(f"simulate {hash(policy.dump(made))}", lambda lake, **p: auditlens.simulate(lake, made, **p), **now.params)
+    volumes(got.tree)
+    by_rule(got.frame, now)
+    changes(pl.DataFrame(got.tree["changes"], infer_schema_length=None), now)
+    show.notes(got.notes)
 
 
-def volumes(result: policy.Simulation) -> None:
+def volumes(told: dict[str, Any]) -> None:
     """The log as it is and as it would be."""
-    of = max(result.now.bytes, 1)
+    before, after = told["now"], told["then"]
     cells = st.columns(4)
-    cells[0].metric("Log now", show.size(result.now.bytes), help=f"{result.now.events:,} events")
+    cells[0].metric("Log now", show.size(before["bytes"]), help=f"{before['events']:,} events")
     cells[1].metric(
         "With this policy",
-        show.size(result.then.bytes),
-        f"{100 * (result.then.bytes - result.now.bytes) / of:+.0f} %",
+        show.size(after["bytes"]),
+        f"{100 * (after['bytes'] - before['bytes']) / max(before['bytes'], 1):+.0f} %",
         delta_color="off",
-        help=f"{result.then.events:,} events",
+        help=f"{after['events']:,} events",
     )
-    cells[2].metric("A day", show.size(result.bytes_per_day()), help="Taking it that every hour is like those measured")
+    day = round(after["bytes"] * told["per_day"])
+    cells[2].metric("A day", show.size(day), help="Taking it that every hour is like those measured")
     cells[3].metric(
         "Dead rules",
-        str(len(result.dead)),
-        help="Rules no request of this lake came to: " + (", ".join(map(str, result.dead)) or "none"),
+        str(len(told["dead"])),
+        help="Rules no request of this lake came to: " + (", ".join(map(str, told["dead"])) or "none"),
     )
 
 
-def by_rule(result: policy.Simulation, now: scope.Scope) -> None:
+def by_rule(frame: pl.DataFrame, now: scope.Scope) -> None:
     """What each rule writes, drawn and told."""
-    rules = result.rules.with_columns(
-        pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what")
-    )
+    rules = frame.with_columns(pl.format("rule {} · {}", pl.col("rule").cast(pl.String).fill_null("none"), "level").alias("what"))
     totals = rules.group_by("rule", "what", "level", maintain_order=True).agg(
         pl.col("bytes").sum(), pl.col("events").sum(), pl.col("bytes_now").first()
     )
@@ -200,7 +198,7 @@ def by_rule(result: policy.Simulation, now: scope.Scope) -> None:
     )  # fmt: skip
     charts.draw(chart, "sim-chart", "Bytes written by each rule", 18 * totals.height, around=charts.LEGEND + 14)
     show.table(
-        result.rules,
+        frame,
         now,
         "sim-rules",
         columns=("rule", "level", "stage", "events", "bytes", "percent", "bytes_per_day", "requests", "line"),
@@ -210,11 +208,11 @@ def by_rule(result: policy.Simulation, now: scope.Scope) -> None:
     )
 
 
-def changes(result: policy.Simulation, now: scope.Scope) -> None:
+def changes(frame: pl.DataFrame, now: scope.Scope) -> None:
     """What is lost and gained against the log as it is."""
     st.caption("What changes against the log as it is: lost and less first by size")
     show.table(
-        result.changes,
+        frame,
         now,
         "sim-changes",
         columns=(
@@ -242,20 +240,21 @@ def changes(result: policy.Simulation, now: scope.Scope) -> None:
 
 def coverage(made: policy.Policy, now: scope.Scope) -> None:
     """Which questions the policy lets be answered in full; of a chosen one, what is withheld and the rules it lacks."""
-    answers = policy.coverage(made)
-    frame = policy.coverage_brief(answers)
-    counts = dict(frame["answerable"].value_counts().iter_rows())
+    got = auditlens.coverage(made)
+    counts = dict(got.frame["answerable"].value_counts().iter_rows())
     with st.container(horizontal=True):
         for grade, (icon, colour, meaning) in _GRADES.items():
             if counts.get(grade):
                 st.badge(f"{counts[grade]} {meaning}", icon=icon, color=colour)  # type: ignore[arg-type]
-    picked = show.table(frame, now, "coverage-matrix", about="Questions and whether the policy lets them be answered")
+    picked = show.table(
+        got.frame, now, "coverage-matrix", columns=got.show, about="Questions and whether the policy lets them be answered"
+    )
     if not picked:
         st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
         return
-    chosen = next(a for a in answers if a.requirement.name == picked["question"])
-    show.notes([*chosen.withheld(by_choice=False), *(f"by choice: {loss}" for loss in chosen.withheld(by_choice=True))])
-    if rules := chosen.rules_text():
+    chosen = next(row for row in got.tree if row["question"] == picked["question"])
+    show.notes([*chosen["withheld"], *(f"by choice: {loss}" for loss in chosen["by_choice"])])
+    if rules := chosen["rules_needed"]:
         st.caption("Rules that would be needed, before those that take the requests away")
         st.code(show.pretty(rules), language="yaml", wrap_lines=True)
 
@@ -276,41 +275,42 @@ def recommend(text: str, now: scope.Scope) -> None:
     if not keep:
         show.nothing("Nothing is to be kept.", "Choose at least one question or group.")
         return
-    result = store.call(
-        "recommend", lambda lake, **p: policy.recommend(lake if store.exists() else None, **p), keep=tuple(keep),
+    got = store.call(
+        "recommend", lambda lake, **p: auditlens.recommend(lake, **p), keep=tuple(keep),
         budget=f"{percent}%" if limited and store.exists() else None, **now.params,
     )  # fmt: skip
+    told = got.tree
     cells = st.columns(3)
-    cells[0].metric("Log now", show.size(result.now.bytes))
+    cells[0].metric("Log now", show.size(told["now"]["bytes"]))
     cells[1].metric(
-        "Recommended", show.size(result.predicted.bytes), help=f"{result.predicted.events:,} events of this lake's traffic"
+        "Recommended",
+        show.size(told["predicted"]["bytes"]),
+        help=f"{told['predicted']['events']:,} events of this lake's traffic",
     )
     cells[2].metric(
-        "Within budget", "yes" if result.fits else "no", help="Whether the requirements fit into the budget, if there is one"
+        "Within budget", "yes" if told["fits"] else "no", help="Whether the requirements fit into the budget, if there is one"
     )
-    changed = list(difflib.unified_diff(text.splitlines(), result.text.splitlines(), "current", "recommended", lineterm="", n=2))
+    changed = list(difflib.unified_diff(text.splitlines(), got.text.splitlines(), "current", "recommended", lineterm="", n=2))
     with st.container(horizontal=True):
         st.download_button(
             "Download",
-            result.text,
+            got.text,
             "audit-policy.yaml",
             "application/yaml",
             icon=":material/download:",
             key="recommended",
             on_click="ignore",
         )
-        st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(result.text,))
+        st.button("Put it into the editor", icon=":material/edit:", on_click=_use, args=(got.text,))
     yaml, against, lost = st.tabs(["YAML", "Diff to the editor's", "Given up"])
     with yaml:
-        st.code(show.pretty(result.text), language="yaml", height=460, wrap_lines=True)
+        st.code(show.pretty(got.text), language="yaml", height=460, wrap_lines=True)
     with against:
         st.code(show.pretty("\n".join(changed)) or "no difference", language="diff", height=460, wrap_lines=True)
     with lost:
-        show.notes(result.given_up or ("nothing of what was asked for",))
-        if result.costs:
-            costs = pl.DataFrame(
-                [{"requirement": c.requirement, "saved_bytes": c.saved, "alone_bytes": c.alone} for c in result.costs]
-            )
+        show.notes(told["given_up"] or ("nothing of what was asked for",))
+        if got.frame.height:
+            costs = got.frame.rename({"saved": "saved_bytes", "alone": "alone_bytes"})
             show.table(costs, now, "costs", select=False, about="What each requirement costs")
 
 

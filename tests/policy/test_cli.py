@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from auditlens import face
 from auditlens.cli import main
-from auditlens.errors import ExitCode
+from auditlens.errors import ExitCode, UsageError
 from auditlens.importing.files.run import import_files
 
 from .test_filter import HEAD, event
@@ -69,3 +71,39 @@ def test_the_rest_runs(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["policy", "infer", "--lake", lake]) == 0
     assert "rules:" in capsys.readouterr().out
     assert main(["policy", "infer", "--lake", lake, "--against", "cost", "-o", "json"]) == 0
+
+
+def test_json_is_the_tree_of_the_answer(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One answer in the terminal, in Python and on the page: what it comes to stands on stdout, not beside it."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(HEAD + "rules: [{level: Metadata, resource: [{group: x}]}]\n")
+    asked = {
+        ("lint", str(bad)): face.lint(str(bad)),
+        ("simulate", "cost", "--lake", lake): face.simulate(lake, "cost"),
+        ("coverage", "minimal", "dry-runs", "denied"): face.coverage("minimal", ["dry-runs", "denied"]),
+        ("recommend", "--lake", lake, "--keep", "denied"): face.recommend(lake, ["denied"]),
+    }
+    for words, answer in asked.items():
+        main(["policy", *words, "-o", "json"])
+        out, said = capsys.readouterr()
+        assert json.loads(out) == json.loads(json.dumps(answer.tree)), words
+        assert all(limit in said for limit in answer.limits), words
+    assert json.loads(json.dumps(face.simulate(lake, "cost").tree["now"]))["events"] == 2
+    assert face.recommend(None, ["denied"]).limits[-1] == "volumes are unmeasured: the lake holds no audit events"
+    with pytest.raises(UsageError, match="not one of rules, contributors, changes"):
+        face.simulate(lake, "cost", show="nothing")
+
+
+def test_a_policy_is_a_file_a_preset_or_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = HEAD + "rules: [{level: Metadata, resource: [{group: x}]}]"
+    (tmp_path / "mine.yaml").write_text(text)
+    of_file, of_text = face.lint(tmp_path / "mine.yaml").frame, face.lint(text).frame
+    assert of_file.drop("file").equals(of_text.drop("file"))
+    assert set(of_file["file"]) == {str(tmp_path / "mine.yaml")} and set(of_text["file"]) == {None}
+    monkeypatch.setattr("sys.stdin", io.StringIO("rules: []"))  # one line, and yet no name
+    assert main(["policy", "lint", "-", "-o", "json"]) == ExitCode.FINDINGS
+    assert "AP103" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="a policy is a file, - or one of"):
+        face.coverage("no-such-policy")

@@ -14,7 +14,7 @@ from auditlens.share import directory
 if TYPE_CHECKING:
     from auditlens.lake import Lake
 
-__all__ = ["folder", "load_preset", "names", "sample_table", "table"]
+__all__ = ["folder", "load_preset", "names", "sample_table", "table", "text_of"]
 
 
 def folder() -> Path:
@@ -27,13 +27,27 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
+def text_of(policy: str | Path) -> tuple[str, str | None]:
+    """The text of a policy and the name to call it by: of a file, of a preset, or the text itself, which has a line's end.
+
+    Raises:
+        UsageError: there is no such file or preset.
+    """
+    if isinstance(policy, str) and "\n" in policy:
+        return policy, None
+    path = Path(policy)
+    if not path.exists() and path.name in names():
+        path = folder() / f"{path.name}.yaml"
+    try:
+        return path.read_text(encoding="utf-8", errors="replace"), str(policy)
+    except OSError as e:
+        raise UsageError(f"{policy}: {e.strerror}; a policy is a file, - or one of {', '.join(names())}") from e
+
+
 def load_preset(name: str, kubernetes_version: str = DEFAULT_VERSION) -> Policy:
     """A preset, or the policy in a file; UsageError if it is neither."""
-    path = folder() / f"{name}.yaml" if name in names() else Path(name)
-    try:
-        return load(path.read_text(encoding="utf-8"), kubernetes_version, str(path) if path.name == name else path.name)
-    except OSError as e:
-        raise UsageError(f"{name}: there is no such file or preset ({', '.join(names())}): {e.strerror}") from e
+    text, file = text_of(name)
+    return load(text, kubernetes_version, file)
 
 
 def sample_table() -> str:
