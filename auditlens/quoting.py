@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Iterable
 
 
-def quoted(value: object) -> str:
-    """Any text as a string: quotes doubled; NUL, which ends a statement for the parser, by chr(0).
+def quoted(value: object, numbered: str = "\0") -> str:
+    """Any text as a string: quotes doubled; NUL, which ends a statement for the parser, by its number, and what else is to be.
 
     >>> quoted("it's")
     "'it''s'"
+    >>> quoted("a\\tb", numbered="\\t")
+    "('a' || chr(9) || 'b')"
     """
     text = str(value).encode("utf-8", "replace").decode("utf-8")
-    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
-    return parts[0] if len(parts) == 1 else f"({' || chr(0) || '.join(parts)})"
+    if not set(numbered) & set(text):
+        return "'" + text.replace("'", "''") + "'"
+    pieces = [p for p in re.split(f"([{re.escape(numbered)}])", text) if p]
+    made = [f"chr({ord(p)})" if p in numbered else quoted(p, "") for p in pieces]
+    return f"({' || '.join(made)})"
+
+
+def instant(value: dt.datetime) -> str:
+    """A time as a timestamptz.
+
+    >>> instant(dt.datetime(2026, 11, 28, tzinfo=dt.UTC))
+    "timestamptz '2026-11-28T00:00:00+00:00'"
+    """
+    return f"timestamptz {quoted(value.isoformat())}"
 
 
 def listed(values: Iterable[object]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
-from auditlens.quoting import quoted
+from auditlens.quoting import instant
 from auditlens.times import parse_time
 
 Time = dt.datetime | str | None  # RFC 3339, a date, 2h, 7d, end-2h
@@ -34,7 +34,7 @@ class Window:
         """The same condition for a view, which takes no parameters."""
         where, given = self.where(column)
         for name, value in given.items():
-            where = where.replace(f"${name}", f"{quoted(value.isoformat())}::timestamptz")
+            where = where.replace(f"${name}", instant(value))
         return where
 
 

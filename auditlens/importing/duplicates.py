@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from auditlens.importing.sources import STDIN
 from auditlens.lake import DataFile, NewFile, Snapshot, Staging
 from auditlens.lake.snapshot import file_list
-from auditlens.quoting import quoted
+from auditlens.quoting import instant, quoted
 from auditlens.tables import IDENTITY, RICHEST_FIRST, Audit, Duplicates
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataF
         "select min(received_time), min(received_time) filter (time_source = 'received'), "
         f"max(received_time) filter (time_source = 'received') from read_parquet({file_list([file])})"
     ).fetchall()
-    low, high = (f"timestamptz '{t.isoformat()}'" for t in (file.min_time, file.max_time))
+    low, high = (instant(t) for t in (file.min_time, file.max_time))
     out = []
     if received is not None and (dumped := [f for f in files if f.overlaps(max(received, file.min_time - _DAY), file.min_time)]):
         out.append(_read(dumped) + f" where {_DUMPED} and stage_time < {low}")
     if first is not None and (whole := [f for f in files if f.overlaps(file.max_time, last + _DAY)]):
-        window = f"received_time between timestamptz '{first.isoformat()}' and timestamptz '{last.isoformat()}'"
+        window = f"received_time between {instant(first)} and {instant(last)}"
         out.append(_read(whole) + f" where {window} and stage_time > {high} and not coalesce(partial, false)")
     return out
 
@@ -119,7 +119,7 @@ def _meet(con: duckdb.DuckDBPyConnection, file: DataFile, others: list[DataFile]
     """The table `met`: what may be there twice, by a number made of three columns, or by being cut; the rest is never compared."""
     mine = _read([file])
     window = (
-        f" where stage_time between '{file.min_time.isoformat()}' and '{file.max_time.isoformat()}' or stage_time is null or partial"
+        f" where stage_time between {instant(file.min_time)} and {instant(file.max_time)} or stage_time is null or partial"
         if file.min_time and file.max_time
         else ""
     )
@@ -188,4 +188,4 @@ def _repeat_cut(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _date(value: str | None) -> str:
-    return "null" if value is None else f"date '{value}'"
+    return "null" if value is None else f"date {quoted(value)}"

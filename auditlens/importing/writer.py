@@ -126,7 +126,7 @@ class Writer:
             return
         for (date,) in found:
             part = self._staging.new()
-            day = "null" if date is None else f"date '{date}'"
+            day = "null" if date is None else f"date {quoted(date)}"
             self._staging.copy(self.con, f"from {events} where stage_time::date is not distinct from {day}", part)
             yield date, part
         path.unlink()

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from auditlens.errors import AuditlensError, UsageError
+from auditlens.quoting import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _wait(lake: str | Path, audit_id: str, until: float) -> str:
     from auditlens import engine
 
     while True:
-        rows = engine.sql(str(lake), f"select source from audit where audit_id = '{audit_id}'")
+        rows = engine.sql(str(lake), f"select source from audit where audit_id = {quoted(audit_id)}")
         if rows.height == 1:
             return str(rows["source"][0])
         if rows.height > 1:

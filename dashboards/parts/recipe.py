@@ -6,13 +6,13 @@ import datetime as dt
 import re
 import shlex
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
 
 from auditlens import engine
 from auditlens.answers.address import Address
 from auditlens.answers.questions import Question
 from auditlens.output import plain, time_text
+from auditlens.quoting import quoted
 
 
 def command(question: Question, params: Mapping[str, Any], lake: str) -> str:
@@ -54,16 +54,9 @@ def _value(value: Any, kind: str, name: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dt.datetime):
-        return f"timestamptz '{time_text(value)}'"
+        return f"timestamptz {quoted(time_text(value))}"
     if isinstance(value, int):
         return str(value)
     text = engine.pattern(str(value)) if name != "resource" else str(value)
     assert text is not None
-    return _text(text)
-
-
-def _text(text: str) -> str:
-    """A string literal in which no character acts: those that would are written by their number."""
-    parts = ["".join(g) for acts, own in groupby(text, lambda c: plain(c) != c) for g in (own if acts else [own])]
-    made = [f"chr({ord(p)})" if len(p) == 1 and plain(p) != p else "'" + p.replace("'", "''") + "'" for p in parts if p]
-    return f"({' || '.join(made)})" if len(made) > 1 else made[0] if made else "''"
+    return quoted(text, "".join(c for c in set(text) if plain(c) != c))  # no character acts where it is pasted

@@ -199,7 +199,7 @@ def _complete(con: duckdb.DuckDBPyConnection) -> None:
                 0 as late, 0 as managed_request, 0 as managed_response, true as roughly, false as recorded
             from counted as a
             where {of} and {condition}
-                and not exists (select 1 from counted as b where b.stage = '{stage}' and {same})
+                and not exists (select 1 from counted as b where b.stage = {quoted(stage)} and {same})
             group by all
         """
 
