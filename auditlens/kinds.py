@@ -88,6 +88,14 @@ def resource_of(group: str, kind: str) -> str | None:
     return _by_group_and_kind().get((group, kind))
 
 
+def kind_of(group: str, resource: str) -> str | None:
+    """Return the kind that objects of a resource have: ("apps", "deployments") is Deployment.
+
+    None if the pair is not a built-in one.
+    """
+    return next((k.kind for k in every() if (k.group, k.resource) == (group, resource)), None)
+
+
 def suggest(word: str) -> list[str]:
     """Return up to three built-in kinds spelled much like the word, the nearest first."""
     names = {name: k.singular for k in every() for name in (k.singular, k.resource)}

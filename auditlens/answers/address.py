@@ -105,21 +105,23 @@ def split(text: str) -> tuple[str, str | None]:
 
 
 def address(
-    con: duckdb.DuckDBPyConnection, text: str | None, *, namespace: str | None = None, cluster: str | None = None
+    con: duckdb.DuckDBPyConnection | None, text: str | None, *, namespace: str | None = None, cluster: str | None = None
 ) -> Address:
-    """The address that a person's words mean in this log.
+    """The address that a person's words mean in this log; without one (`con` None) only built-in kinds are known.
 
     Raises:
         UsageError: the words are no kind and name, or fit several kinds of the log; it names the nearest, or those that fit.
     """
     if not text:
         return Address(namespace=namespace, cluster=cluster)
-    if _UID.fullmatch(text.strip()):
+    if con is not None and _UID.fullmatch(text.strip()):
         return _of_uid(con, text.strip().lower(), namespace, cluster)
     word, name = split(text)
     meant = kinds.parse_object(f"{word}/x")
     resources, group, known = meant.resources, meant.api_group, True
-    if not meant.known:
+    if con is None:
+        known = meant.known
+    elif not meant.known:
         resources, group, known = _custom(con, word, resources, group)
     elif group is not None and "." not in word:
         group = _served(con, resources, group)

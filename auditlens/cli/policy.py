@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditlens import kinds
 from auditlens.cli import say
 from auditlens.cli.asking import tell
 from auditlens.cli.options import LAKE, LakePath, Output, existing
@@ -322,15 +321,14 @@ def _served(thing: str, lake: Path) -> tuple[str, str]:
     from auditlens.policy.apiserver.served import groups_serving
 
     plural, dot, group = thing.partition(".")
-    if known := kinds.find(thing):  # a rule names plurals only: secret is not secrets
-        plural = known[0].resource
-    elif Lake(lake).exists():
+    of = address(None, thing)
+    if not of.known and Lake(lake).exists():
         of = engine.with_snapshot(Lake(lake), lambda con: address(con, thing))
-        if of.known:
-            plural, dot, group = of.resource or plural, ".", of.group or group
-    if plural != thing.partition(".")[0]:
-        say(f"{thing} is taken for {plural}")
-    return group if dot else next(iter(groups_serving(plural)), ""), plural
+    if of.known and of.resource and plural != of.resource:  # a rule names plurals only: secret is not secrets
+        say(f"{thing} is taken for {of.resource}")
+    if not of.known or not of.resource:
+        return group if dot else next(iter(groups_serving(plural)), ""), plural
+    return of.group if of.group is not None else group if dot else next(iter(groups_serving(of.resource)), ""), of.resource
 
 
 def _recorded(lake: Lake, audit_id: str) -> list[Request]:

@@ -4,13 +4,22 @@ with recursive edges as (
         api_group, resource, namespace, coalesce(name, object_name) as name, owner_kind, owner_name,
         max(response_kind) filter (where response_kind not in ('Status', 'Scale', 'Table')) as kind,
         min(stage_time) as first_time, max(stage_time) as last_time, count(*) as requests
-    from audit
-    where stage in ('ResponseComplete', 'Panic')
-        and code < 400
+    from ended_in($cluster, null, null)
+    where code < 400
         and owner_name is not null
         and namespace is not distinct from $namespace
-        and same(cluster, $cluster)
     group by all
+),
+-- what owner references call objects of this resource: as the log shows them, where the kind is not built in
+kind as (
+    select lower(coalesce($kind, max(response_kind), $resource)) as word
+    from ended_in($cluster, null, null)
+    where resource = $resource
+        and name = $name
+        and namespace is not distinct from $namespace
+        and code < 400
+        and response_kind not in ('Status', 'Scale', 'Table')
+        and not ends_with(response_kind, 'List')
 ),
 above as (
     select -1 as depth, * from edges where name = $name and resource = $resource
@@ -20,8 +29,9 @@ above as (
     where a.depth > -5
 ),
 below as (
-    select 1 as depth, lower($kind) || '/' || $name || '/' || resource || '/' || name as path, * from edges
-    where owner_name = $name and lower(owner_kind) = lower($kind)
+    select 1 as depth, k.word || '/' || $name || '/' || e.resource || '/' || e.name as path, e.*
+    from edges as e join kind as k on lower(e.owner_kind) = k.word
+    where e.owner_name = $name
     union all
     select b.depth + 1, b.path || '/' || e.resource || '/' || e.name, e.*
     from below as b join edges as e on e.owner_name = b.name and lower(e.owner_kind) = lower(b.kind)

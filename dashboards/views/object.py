@@ -71,13 +71,20 @@ def _meant(lake: Lake, words: str) -> Address:
     return engine.with_snapshot(lake, lambda con: address(con, words))
 
 
+def _plurals(word: str) -> tuple[str, ...]:
+    """The resources that a word of the search means as a built-in kind: po is pods."""
+    with suppress(UsageError):
+        of = address(None, word)
+        return of.resources if of.known else ()
+    return ()
+
+
 def matching(seen: pl.DataFrame, words: str) -> pl.DataFrame:
     """Objects that hold every word, those whose name begins with the first of them first."""
     text = pl.concat_str("resource", "namespace", "name", separator=" ", ignore_nulls=True).str.to_lowercase()
     wanted = words.lower().replace("/", " ").split()
     for word in wanted:
-        kind = kinds.find(word)
-        also = pl.col("resource") == kind[0].resource if kind else pl.lit(False)
+        also = pl.col("resource").is_in(_plurals(word))
         seen = seen.filter(text.str.contains(word, literal=True) | also)
     first = pl.col("name").str.to_lowercase().str.starts_with(wanted[-1]) if wanted else pl.lit(False)
     return seen.sort([first, "changes", "requests"], descending=True)
@@ -301,8 +308,7 @@ def blame(target: str, namespace: str, now: scope.Scope) -> None:
 
 def family(group: str, resource: str, namespace: str, name: str, now: scope.Scope) -> None:
     """Who owned it and what it owned, and when."""
-    known = kinds.find(resource)
-    kind = known[0].kind.lower() if known else resource.rstrip("s")
+    kind = kinds.kind_of(group, resource)
     frame = store.figure("family", resource=resource, namespace=namespace or None, name=name, kind=kind, cluster=now.cluster)
     if not frame.height:
         show.nothing("The log names no owner and nothing it owns.", "Owners stand in response bodies of creates and changes.")
@@ -316,9 +322,8 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
         about="Owner and owned objects",
     )
     if picked:
-        found = kinds.find(str(picked["resource"]))
-        plural = found[0].resource if found else str(picked["resource"])
-        qualified = picked | {"resource": plural, "api_group": found[0].group if found else picked["api_group"]}
+        of = store.call("address", _meant, str(picked["resource"]))  # owners are named by their kind
+        qualified = picked | {"resource": of.resource, "api_group": of.group or picked["api_group"]}
         show.link("object", "Open the object", ":material/deployed_code:", **show.address(qualified))
 
 
