@@ -242,3 +242,35 @@ def test_the_question_shown_to_contributors_is_one(lake: str, tmp_path: Path) ->
     values = {p.name: p.default for p in asked.params}
     assert asked.object_form == "KIND/NAME"
     assert engine.with_snapshot(Lake(lake), lambda con: engine.query(con, asked.sql, values)).columns[-1] == "scalings"
+
+
+def test_a_question_of_several_kinds_is_asked_of_one_of_them(tmp_path: Path) -> None:
+    spec = {"hostNetwork": True, "containers": []}
+    pod = {"kind": "Pod", "metadata": {"name": "web"}, "spec": spec}
+    fleet = {"kind": "DaemonSet", "metadata": {"name": "web"}, "spec": {"template": {"spec": spec}}}
+    of_fleet = {"resource": "daemonsets", "namespace": "shop", "name": "web", "apiGroup": "apps", "apiVersion": "v1"}
+    imported(tmp_path / "lake", write(tmp_path / "a.log", [
+        event(1, verb="create", objectRef=POD, requestObject=pod, responseObject=pod, responseStatus={"code": 201}),
+        event(2, verb="create", objectRef=of_fleet, requestObject=fleet, responseObject=fleet, responseStatus={"code": 201}),
+    ]))  # fmt: skip
+    lake = str(tmp_path / "lake")
+    assert answer(lake, "privileged-workloads").frame["resource"].to_list() == ["pods", "daemonsets"]
+    assert answer(lake, "privileged-workloads", "ds/web").frame["resource"].to_list() == ["daemonsets"]
+    assert answer(lake, "privileged-workloads", "po").frame["resource"].to_list() == ["pods"]
+    with pytest.raises(UsageError, match="not of secrets"):
+        answer(lake, "privileged-workloads", "secret/web")
+
+
+def test_an_event_that_a_collection_took_along_was_deleted(tmp_path: Path) -> None:
+    ref = {"resource": "events", "namespace": "shop", "apiVersion": "v1"}
+    held = {"kind": "EventList", "items": [{"metadata": {"name": "web.17"}}, {"metadata": {"name": "db.1"}}]}
+    imported(tmp_path / "lake", write(tmp_path / "a.log", [
+        event(1, verb="delete", objectRef=ref | {"name": "web.17"}),
+        event(2, verb="delete", objectRef=ref | {"name": "db.1"}),
+        event(3, verb="deletecollection", objectRef=ref, responseObject=held),
+        event(4, verb="deletecollection", objectRef=ref, level="Metadata"),  # of which nobody can say what it held
+        event(5, verb="deletecollection", objectRef=ref, responseObject=held | {"items": [{"metadata": {"name": "db.2"}}]}),
+    ]))  # fmt: skip
+    asked = answer(str(tmp_path / "lake"), "event-deletions", "event/web.*", namespace="shop")
+    assert [(int(row["audit_id"][-2:]), row["count"]) for row in asked.frame.to_dicts()] == [(1, None), (3, 2), (4, None)]
+    assert answer(str(tmp_path / "lake"), "event-deletions").total == 5

@@ -158,7 +158,7 @@ def _bound(asked: Question, of: Address, values: Mapping[str, Any]) -> dict[str,
     """The values as the SQL takes them: globs as patterns, the address's plural and group for the words of a person."""
     bound = {k: engine.pattern(v) if isinstance(v, str) and k not in ("resource", *TIMES) else v for k, v in values.items()}
     if "resource" in bound:
-        bound["resource"] = of.resource
+        bound["resource"] = None if of.resources == asked.of else of.resource  # all it is about
         if "api_group" in bound and of.resource:
             bound["api_group"] = of.group
     return bound

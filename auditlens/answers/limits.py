@@ -107,8 +107,8 @@ def _levels(con: duckdb.DuckDBPyConnection, needed: Iterable[Logged], of: Addres
 def _resources(one: Logged, of: Address) -> list[str]:
     """The resources whose requests a need is about, for some objects; none where it is about all or not about these."""
     names = {n.partition("/")[0] for _, found in one.resources for n in found}
-    if of.resource and "*" not in names:
-        return [of.resource] if not names or of.resource in names else []
+    if of.resources and "*" not in names:
+        return [r for r in of.resources if not names or r in names]
     return [] if "*" in names else sorted(names)
 
 
@@ -154,7 +154,7 @@ def _needs(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: W
     for one in asked.logged:
         where, params = when.where()
         named = [n for _, found in one.resources for n in found if n != "*"]
-        if of.resource and named and of.resource not in {n.partition("/")[0] for n in named}:
+        if of.resources and named and not set(of.resources) & {n.partition("/")[0] for n in named}:
             continue  # not about these objects
         if of.resource and not named:
             named = list(of.resources)

@@ -6,7 +6,7 @@ A file `questions/who-deleted.sql` is the question `who-deleted`. Its opening co
     title = "Who deleted an object"
     needs = "..."            # what must be logged for the answer to be complete, in words
     logged = [{level = "RequestResponse", verbs = ["delete"]}]  # the same for the policy tools; see Logged
-    of = ["pods"]            # the only kinds of object it is about, where the SQL has no $resource
+    of = ["pods"]            # the only kinds of object it is about
     params.name = "name of the object; globs"
     */
 
@@ -99,7 +99,7 @@ class Question:
     show: tuple[str, ...] = ()  # the columns of the table on a terminal; all others with --wide
     logged: tuple[Logged, ...] | None = None  # `needs` for the policy tools; None is not declared
     finish: str = ""  # `module:function(con, frame, address)`: columns that SQL alone cannot make; it keeps the rows
-    of: tuple[str, ...] = ()  # the only resources it is about, where it has no parameter for them
+    of: tuple[str, ...] = ()  # the only resources it is about; of several, a parameter `resource` chooses
 
     def takes(self, param: str) -> bool:
         """Whether it has a parameter of that name."""
@@ -120,7 +120,7 @@ class Question:
         """How an object is written for it, such as pod/NAME; empty where it is about none."""
         if not self.takes_kind:
             return ""
-        kind = "|".join(w.removesuffix("s") for w in self.of) or "KIND"
+        kind = "|".join(w.removesuffix("s") for w in self.of) if 0 < len(self.of) <= 3 else "KIND"
         return f"{kind}/NAME" if self.takes_object else kind
 
     @property

@@ -2,6 +2,7 @@
 title = "Who deleted Events: traces of what happened in the cluster"
 group = "access"
 show = ["time", "username", "impersonator", "identity", "verb", "namespace", "name", "count", "outcome", "client", "evidence"]
+of = ["events"]
 needs = """ResponseComplete for delete of events at Request, where kubectl asks for a dry run; for deletecollection of them at
 RequestResponse, to know how many it removed"""
 
@@ -23,6 +24,7 @@ until = ""
 cluster = ""
 user = ""
 namespace = ""
+name = ""
 limit = {default = 1000}
 */
 select
@@ -52,5 +54,14 @@ where resource = 'events'
     and verb in ('delete', 'deletecollection')
     and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
     and fits(namespace, $namespace)
+    -- a collection counts where it held the Event, or where the level does not show what it held
+    and (
+        fits(name, $name)
+        or verb = 'deletecollection'
+        and (
+            json_extract(body(response_object), '$.items') is null
+            or fits_one(json_extract_string(body(response_object), '$.items[*].metadata.name'), $name)
+        )
+    )
 order by time, audit_id, source, line, item, cluster
 limit $limit

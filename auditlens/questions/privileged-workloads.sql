@@ -2,6 +2,7 @@
 title = "Privileged or host-near pods, also in templates, and who asked for them"
 group = "access"
 show = ["time", "username", "impersonator", "identity", "verb", "object", "reasons", "outcome", "evidence"]
+of = ["pods", "deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs", "replicationcontrollers", "podtemplates"]
 needs = "ResponseComplete at Request for create, update and patch of pods and everything with a pod template"
 
 [[logged]]
@@ -15,6 +16,8 @@ since = ""
 until = ""
 cluster = ""
 user = ""
+resource = ""
+api_group = ""
 namespace = ""
 name = ""
 controllers = "boolean: also show what controllers make of it"
@@ -38,6 +41,8 @@ with bodies as (
         and ($controllers or actor not like 'system:serviceaccount:kube-system:%')
         and ($controllers or actor not in ('system:kube-controller-manager', 'system:kube-scheduler'))
         and ($controllers or actor not like 'system:node:%')
+        and same(resource, $resource)
+        and same(api_group, $api_group)
         and fits(namespace, $namespace)
         and fits(coalesce(name, object_name), $name)
 ),
