@@ -274,3 +274,11 @@ def test_an_event_that_a_collection_took_along_was_deleted(tmp_path: Path) -> No
     asked = answer(str(tmp_path / "lake"), "event-deletions", "event/web.*", namespace="shop")
     assert [(int(row["audit_id"][-2:]), row["count"]) for row in asked.frame.to_dicts()] == [(1, None), (3, 2), (4, None)]
     assert answer(str(tmp_path / "lake"), "event-deletions").total == 5
+
+
+def test_a_uid_that_a_question_cannot_narrow_to_is_said(lake: str) -> None:
+    uid = "00000002-0000-4000-8000-000000000001"
+    said = f"this is about every object of that name, not only the one with uid {uid}: `auditlens history` tells them apart"
+    for name, question in questions().items():
+        if question.takes_object and not question.of:
+            assert (said in answer(lake, name, uid).limits) == (not question.takes("uid")), name

@@ -150,7 +150,7 @@ def _address(con: duckdb.DuckDBPyConnection, asked: Question, object: str | None
             values[key] = value
     group = values.get("api_group") or of.group
     return Address(
-        group, of.resources or asked.of, values.get("name"), of.namespace, of.cluster, None, values.get("uid"), of.known
+        group, of.resources or asked.of, values.get("name"), of.namespace, of.cluster, None, of.uid or values.get("uid"), of.known
     )
 
 
@@ -184,5 +184,9 @@ def _limits(con: duckdb.DuckDBPyConnection, answer: Answer, when: Window) -> lis
     asked, height = answer.question, answer.frame.height
     assert asked is not None
     out = [] if answer.total == height else [f"only the first {height:,} of {answer.total:,} rows are shown; --limit shows more"]
+    if answer.of.uid and not asked.takes("uid"):
+        out.append(
+            f"this is about every object of that name, not only the one with uid {answer.of.uid}: `auditlens history` tells them apart"
+        )
     out += limits.warnings(con, asked.logged or (), answer.of if asked.takes_kind else Address(), when)
     return out if height else out + limits.empty(con, asked, answer.of, when)
