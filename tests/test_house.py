@@ -125,6 +125,29 @@ def test_modules_and_functions_are_short() -> None:
     assert long == []
 
 
+def found(pattern: str, *suffixes: str) -> set[str]:
+    """The files of the product with a line that fits, by their path."""
+    files = (p for root in (PACKAGE, ROOT / "dashboards") for suffix in suffixes for p in root.rglob(f"*{suffix}"))
+    return {str(p.relative_to(ROOT)) for p in files if re.search(pattern, p.read_text(), re.MULTILINE)}
+
+
+def test_each_word_is_said_in_one_place() -> None:
+    """What questions mean by an answer, a window, a literal and an object: two places would come to differ."""
+    # which stage says what became of a request; what a policy writes is told stage by stage
+    final = found(r"stage (in|not in) \('ResponseComplete'|stage <> 'ResponseStarted'\s+or", ".sql", ".py")
+    assert {name for name in final if not name.startswith("auditlens/policy/")} == {"auditlens/words.sql"}
+    # what a time that was not given means
+    assert found(r"\bsince is null or|\buntil is null or", ".sql", ".py") == {"auditlens/words.sql"}
+    # quotes of SQL
+    assert found(r"""replace\("'", "''"\)""", ".py") == {"auditlens/quoting.py"}
+    assert found(r"""(=|<>|\bin \(|\bdate|\btimestamptz|\bbetween|\band) '\{[a-z]""", ".py") == set()
+    # the words of a person for an object; lint asks what a word in a policy could have meant
+    assert found(r"kinds\.parse_object\(", ".py") == {"auditlens/answers/address.py"}
+    assert found(r"kinds\.find\(", ".py") == {"auditlens/policy/apiserver/served.py", "auditlens/policy/lint/names.py"}
+    # the words of a person for a time
+    assert found(r"\bparse_time\(", ".py") == {"auditlens/answers/window.py", "auditlens/times.py"}
+
+
 def test_every_package_is_one() -> None:
     """A folder without __init__.py is invisible to the import contract and to mypy's package list."""
     for folder in {p.parent for p in MODULES}:
