@@ -18,7 +18,7 @@ from auditlens.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-FORMATS = ("table", "csv", "json", "jsonl", "md", "parquet")
+FORMATS = ("table", "records", "csv", "json", "jsonl", "md", "parquet")
 
 # C0, DEL, C1, line and paragraph separators, and the characters that reorder or hide text
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
@@ -55,9 +55,15 @@ def yaml_text(value: Any) -> str:
 
 
 def write(
-    frame: pl.DataFrame, format: str, out: BinaryIO | None = None, *, show: Sequence[str] = (), width: int | None = None
-) -> None:
-    """Write a frame as table, csv, json (an array of flat objects), jsonl, md or parquet.
+    frame: pl.DataFrame,
+    format: str,
+    out: BinaryIO | None = None,
+    *,
+    show: Sequence[str] = (),
+    width: int | None = None,
+    colour: bool = False,
+) -> list[str]:
+    """Write a frame as table, records (a field a line), csv, json (an array of flat objects), jsonl, md or parquet.
 
     Args:
         frame: the answer.
@@ -65,10 +71,16 @@ def write(
         out: where to; default standard output.
         show: columns of the table format, which has no room for all; empty: every column.
         width: of the terminal, for the table format; None does not cut anything.
+        colour: whether a table for a terminal may be coloured.
+
+    Returns:
+        What the reader of a table for a terminal must know: what was left out, and what all times share.
 
     Raises:
         UsageError: the format is not one of FORMATS.
     """
+    from auditlens import terminal  # no sooner: what says an error needs no tables
+
     out = out or sys.stdout.buffer
     if format == "parquet":
         frame.write_parquet(out)
@@ -81,11 +93,18 @@ def write(
     elif format == "csv":
         _texts(frame, formulas=True).write_csv(out)
     elif format == "md":
-        out.write(_markdown(_texts(_shown(frame, show))).encode())
+        out.write(_markdown(_texts(shown(frame, show))).encode())
+    elif format == "records":
+        out.write(terminal.records(frame, _text).encode())
+    elif format == "table" and width is not None:
+        made, notes = terminal.table(shown(frame, show), width, _text, colour=colour)
+        out.write(made.encode())
+        return notes
     elif format == "table":
-        out.write(_table(_texts(_shown(frame, show)), width).encode())
+        out.write(_table(_texts(shown(frame, show))).encode())
     else:
         raise UsageError(f"output {format!r}: use one of {', '.join(FORMATS)}")
+    return []
 
 
 def write_json(value: Any, out: BinaryIO | None = None) -> None:
@@ -115,7 +134,7 @@ def time_text(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _shown(frame: pl.DataFrame, show: Sequence[str]) -> pl.DataFrame:
+def shown(frame: pl.DataFrame, show: Sequence[str]) -> pl.DataFrame:
     """The columns to show; `evidence` stands for source:line, `object` for resource, namespace and name.
 
     Who acts for whom is a column only where somebody does.
@@ -139,7 +158,7 @@ def _texts(frame: pl.DataFrame, *, formulas: bool = False) -> pl.DataFrame:
     import polars as pl
 
     def text(value: Any) -> str:
-        shown = plain(value if isinstance(value, str) else _cell(value))
+        shown = _text(value)
         return "'" + shown if formulas and _FORMULA.match(shown) else shown
 
     columns = []
@@ -150,6 +169,10 @@ def _texts(frame: pl.DataFrame, *, formulas: bool = False) -> pl.DataFrame:
         else:
             columns.append(pl.Series(name, [None if v is None else text(v) for v in column.to_list()], pl.String))
     return pl.DataFrame(columns)
+
+
+def _text(value: Any) -> str:
+    return plain(value if isinstance(value, str) else _cell(value))
 
 
 def _cell(value: Any) -> str:
@@ -172,7 +195,8 @@ def _markdown(frame: pl.DataFrame) -> str:
     return line(frame.columns) + "|" + " --- |" * len(frame.columns) + "\n" + "".join(line(row) for row in frame.rows())
 
 
-def _table(frame: pl.DataFrame, width: int | None) -> str:
+def _table(frame: pl.DataFrame) -> str:
+    """Every column as wide as what it holds, for files and pipes."""
     import io
 
     from rich.box import SIMPLE_HEAD
@@ -182,10 +206,9 @@ def _table(frame: pl.DataFrame, width: int | None) -> str:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="")
     for name in frame.columns:
-        numeric = frame[name].dtype.is_numeric()
-        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=width is None, overflow="fold")
+        table.add_column(Text(name), justify="right" if frame[name].dtype.is_numeric() else "left", no_wrap=True)
     for row in frame.rows():
         table.add_row(*(Text("" if c is None else str(c)) for c in row))
     text = io.StringIO()
-    Console(file=text, width=width or 100_000, color_system=None, force_terminal=False).print(table)
+    Console(file=text, width=100_000, color_system=None, force_terminal=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip()) + "\n"

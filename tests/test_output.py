@@ -73,4 +73,4 @@ def test_parquet_keeps_the_content() -> None:
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="parquet"):
         written(pl.DataFrame({"a": [1]}), "xml")
-    assert set(FORMATS) == {"table", "csv", "json", "jsonl", "md", "parquet"}
+    assert set(FORMATS) == {"table", "records", "csv", "json", "jsonl", "md", "parquet"}

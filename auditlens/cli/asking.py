@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +87,7 @@ def parser(question: Question) -> Parser:
                 *flags, dest=param.name, metavar=param.type.upper(), type=int if param.type == "integer" else str, help=doc
             )
     made.add_argument("--lake", type=Path, default=Path(os.environ.get("AUDITLENS_LAKE", "lake")), help="directory of the lake")
-    made.add_argument("--output", "-o", help="table, csv, json, jsonl, md or parquet")
+    made.add_argument("--output", "-o", help="table, records, csv, json, jsonl, md or parquet")
     made.add_argument("--wide", action="store_true", help="every column in the table, not only the main ones")
     made.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
     return made
@@ -117,7 +120,7 @@ def tell(answer: Answer, output: str | None, said: str = "", *, wide: bool = Fal
         sys.stdout.buffer.write(answer.text.encode("utf-8", "replace"))
         return ExitCode.OK  # the text says its limits itself
     else:
-        show(answer.frame, output, () if wide else answer.show)
+        show(answer.frame, output, () if wide else answer.show, wide=wide)
         if said:
             say(said)
     for note in answer.notes:
@@ -125,8 +128,8 @@ def tell(answer: Answer, output: str | None, said: str = "", *, wide: bool = Fal
     return ExitCode.OK
 
 
-def show(frame: pl.DataFrame, output: str | None, columns: Sequence[str] = ()) -> None:
-    """Write an answer to stdout; as a table unless something else is asked for."""
+def show(frame: pl.DataFrame, output: str | None, columns: Sequence[str] = (), *, wide: bool = False) -> None:
+    """Write an answer to stdout; as a table unless something else is asked for, made for the terminal's width unless `wide`."""
     from auditlens.output import write
 
     format = output or "table"
@@ -134,6 +137,29 @@ def show(frame: pl.DataFrame, output: str | None, columns: Sequence[str] = ()) -
         raise UsageError("Parquet is not for terminals: redirect it to a file")
     if format == "table" and not frame.height:
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    write(frame, format, show=columns, width=width)
-    sys.stdout.flush()
+    person = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if person and not wide else None
+    colour = person and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    made = io.BytesIO()
+    notes = write(frame, format, made, show=columns, width=width, colour=colour)
+    if person and format in ("table", "records"):
+        _page(made.getvalue(), wide=wide)
+    else:
+        sys.stdout.buffer.write(made.getvalue())
+        sys.stdout.flush()
+    for note in notes:
+        say(note)
+
+
+def _page(text: bytes, *, wide: bool) -> None:
+    """What is longer than the screen goes through the pager, $PAGER or less; long lines of `wide` scroll sideways."""
+    words = shlex.split(os.environ.get("PAGER", "less"))
+    room = shutil.get_terminal_size()
+    fits = text.count(b"\n") < room.lines - 2 and not (wide and max(map(len, text.splitlines()), default=0) > room.columns)
+    if fits or not sys.stdin.isatty() or not words or not shutil.which(words[0]):
+        sys.stdout.buffer.write(text)
+        sys.stdout.flush()
+        return
+    # secure: no commands of the shell from inside
+    own = {"LESS": os.environ.get("LESS", "FRSX" if wide else "FRX"), "LESSSECURE": "1", "LESSCHARSET": "utf-8"}
+    subprocess.run(words, input=text, check=False, env={**os.environ, **own})

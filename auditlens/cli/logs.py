@@ -10,7 +10,8 @@ from auditlens.cli.asking import tell
 from auditlens.cli.options import LAKE, LakePath
 
 _Output = Annotated[
-    str | None, typer.Option("--output", "-o", help="text, which is the default; table, csv, json, jsonl, md or parquet.")
+    str | None,
+    typer.Option("--output", "-o", help="text, which is the default; table, records, csv, json, jsonl, md or parquet."),
 ]
 
 

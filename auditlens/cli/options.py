@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from auditlens.lake import Lake
 
 LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help="Directory of the lake.", show_default=True)]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="table, csv, json, jsonl, md or parquet.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="table, records, csv, json, jsonl, md or parquet.")]
 LAKE = Path("lake")
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}  # for asking.run
 

@@ -68,7 +68,9 @@ def explain(
 @policy_app.command()
 def lint(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policies; - for standard input.")],
-    output: Annotated[str, typer.Option("--output", "-o", help="text, sarif, table, csv, json, jsonl, md or parquet.")] = "text",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="text, sarif, table, records, csv, json, jsonl, md or parquet.")
+    ] = "text",
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Find what kube-apiserver refuses, and what it accepts and is wrong; exits 4 when something is found."""
