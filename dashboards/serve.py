@@ -19,10 +19,10 @@ def main() -> None:
     arguments.add_argument("--server.address", dest="address", default="127.0.0.1")  # as in .streamlit/config.toml
     if why := hosts.exposed(arguments.parse_known_args()[0].address):  # before Streamlit looks for this machine's addresses
         sys.exit(f"auditlens: error: {why}")
-    from parts import answers, evidence, recipe, warm  # noqa: F401 - pages need them; loaded once, here
+    from parts import answers, evidence, recipe, warmup  # noqa: F401 - pages need them; loaded once, here
     from streamlit.web import cli
 
-    threading.Thread(target=warm.up, name="warm", daemon=True).start()
+    threading.Thread(target=warmup.up, name="warmup", daemon=True).start()
     sys.argv = ["streamlit", "run", str(HERE / "server.py"), *sys.argv[1:]]
     sys.exit(cli.main())
 

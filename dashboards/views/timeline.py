@@ -7,7 +7,7 @@ import datetime as dt
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, evidence, palette, scope, show, store, swim
+from parts import charts, evidence, palette, scope, show, store, swimlanes
 
 from auditlens.output import plain
 
@@ -23,7 +23,7 @@ def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
         by = st.segmented_control("Lanes", LANES, key="by", bind="query-params", default="objects", required=True)
         with st.container(width=260):
             namespace = scope.choice("Namespace", [EVERYWHERE, *namespaces], "namespace", plain)
-        many = st.number_input("Lanes at most", 5, 80, swim.LANES, step=5, key="lanes", bind="query-params", width=130)
+        many = st.number_input("Lanes at most", 5, 80, swimlanes.LANES, step=5, key="lanes", bind="query-params", width=130)
         noise = st.toggle("Status, leases, events", key="noise", bind="query-params", help="What controllers write all the time")
     return str(by), None if namespace == EVERYWHERE else namespace, int(many), bool(noise)
 
@@ -89,7 +89,7 @@ def main() -> None:
     with show.guard("the timeline"):
         by, namespace, many, noise = controls(now)
         seconds = (ends[1] - ends[0]).total_seconds()
-        frame, names, total = swim.lanes(store.figure, seconds, many, by=by, namespace=namespace, noise=noise, **now.params)
+        frame, names, total = swimlanes.lanes(store.figure, seconds, many, by=by, namespace=namespace, noise=noise, **now.params)
         if not frame.height:
             show.nothing(
                 "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from auditlens.answers.questions import find
-from parts import answers, charts, store, swim
+from parts import answers, charts, store, swimlanes
 from parts.scope import Scope, exact
 
 
@@ -40,6 +40,6 @@ def _up() -> None:
     ):
         store.prepare_answer(of, name, **answers.asked(find(name), now, asked))
     figure("namespaces")
-    swim.lanes(figure, (high - low).total_seconds(), swim.LANES, by="objects", namespace=None, noise=False)
+    swimlanes.lanes(figure, (high - low).total_seconds(), swimlanes.LANES, by="objects", namespace=None, noise=False)
     for name, params in (("objects", {}), ("deciders", {}), ("pace", {"step": seconds})):
         figure(name, **params)
