@@ -20,12 +20,12 @@ QUESTION = ("who-deleted", "pod/web-1", "-n", "shop")
 
 def run(lake: Path | None) -> int:
     """Import the sample logs and print who deleted a pod."""
-    from auditlens import share
+    from auditlens import bundled
     from auditlens.cli import asking, importing
     from auditlens.engine import sql
     from auditlens.lake import Lake
 
-    samples = share.directory(SAMPLES)
+    samples = bundled.directory(SAMPLES)
     previous = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="auditlens-demo-") as directory:
         kept = lake.resolve() if lake else Path(directory) / "lake"
@@ -52,11 +52,11 @@ def dashboard(lake: Path, address: str, port: int, hosts: list[str], insecure: b
     """Become the dashboard's server, so that whoever ends this process ends it; on loopback unless told otherwise."""
     from importlib.util import find_spec
 
-    from auditlens import share
+    from auditlens import bundled
 
     if find_spec("streamlit") is None:
         raise UsageError("the dashboard needs Streamlit: pip install 'auditlens[dashboard]'")
-    entry = share.directory("dashboards") / "serve.py"
+    entry = bundled.directory("dashboards") / "serve.py"
     shown = hosts[0] if hosts else address  # else Streamlit asks a host of the Internet for this machine's address, to print it
     command = [
         sys.executable, str(entry), "--server.address", address, "--server.port", str(port), "--browser.serverAddress", shown,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from auditlens import share
+from auditlens import bundled
 from auditlens.errors import UsageError
 from auditlens.sink.access import CLUSTER
 
@@ -116,7 +116,7 @@ def _files(address: _Address, names: tuple[str, ...], token: bool, apiserver_dir
     if secret:
         files["tokens"] = f"{secret}  {address.cluster or '*'}\n".encode()
     files["webhook.kubeconfig"] = _kubeconfig(address.server, apiserver_dir, address.tls, secret).encode()
-    files["policy.yaml"] = (share.directory("policies") / f"{_POLICY}.yaml").read_bytes()
+    files["policy.yaml"] = (bundled.directory("policies") / f"{_POLICY}.yaml").read_bytes()
     return files
 
 

@@ -14,7 +14,7 @@ from parts import charts, palette, scope, show, store
 from parts.show import literal
 
 import auditlens
-from auditlens import AuditlensError, policy, share
+from auditlens import AuditlensError, bundled, policy
 from auditlens.answers.questions import questions
 from auditlens.policy import PolicyError
 
@@ -35,7 +35,7 @@ _MOST = 1 << 20  # characters of a policy
 def shipped() -> dict[str, str]:
     """The policies that travel with auditlens."""
     try:
-        return {p.stem: p.read_text(encoding="utf-8") for p in sorted(Path(share.directory("policies")).glob("*.yaml"))}
+        return {p.stem: p.read_text(encoding="utf-8") for p in sorted(Path(bundled.directory("policies")).glob("*.yaml"))}
     except AuditlensError:
         return {}
 

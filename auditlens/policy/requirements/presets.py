@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditlens.bundled import directory
 from auditlens.errors import UsageError
 from auditlens.policy.apiserver.loader import load
 from auditlens.policy.apiserver.model import Policy
 from auditlens.policy.apiserver.versions import DEFAULT_VERSION
-from auditlens.share import directory
 
 if TYPE_CHECKING:
     from auditlens.lake import Lake
