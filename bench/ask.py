@@ -21,7 +21,7 @@ from common import capture, run, table, vary, workdir
 from auditlens import ask
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 
 
 def main() -> None:

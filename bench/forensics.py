@@ -26,7 +26,7 @@ from auditlens.forensics.state import state
 from auditlens.forensics.why import why
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 # Answered the same way from raw lines, where a few lines of SQL can.

@@ -15,7 +15,7 @@ from auditlens import history
 from auditlens.answers.questions import QuestionError, find, load, questions
 from auditlens.errors import QueryError, UsageError
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 
 POD = {"resource": "pods", "namespace": "shop", "name": "web", "apiVersion": "v1"}
 CONTROLLER = {"username": "system:serviceaccount:kube-system:generic-garbage-collector"}

@@ -9,7 +9,7 @@ import pytest
 from conftest import SHARED, auditlens, event, imported, rows, text, write
 
 from auditlens.lake import Lake
-from auditlens.lake.care import compact, verify
+from auditlens.lake.maintenance import compact, verify
 
 ODD = ["a/b", "a=b", "a-b", "a b", "..", ".", "*", "?[x]", "ünï☃", "o'clock", 'say "x"', "%2F", "a%2Fb", "A-B", "~", "__HIVE_DEFAULT_PARTITION__",
        "default", "x" * 300 + "1", "x" * 300 + "2", "ü" * 80, "line\nbreak", "arn:aws:eks:eu-west-1:1:thing/x"]  # fmt: skip

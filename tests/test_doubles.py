@@ -16,7 +16,7 @@ from auditlens.importing.files.follow import follow
 from auditlens.importing.webhook.eventlist import Body
 from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 from auditlens.redact import NO_REDACTION
 
 

@@ -35,7 +35,7 @@ from conftest import (
 
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
-from auditlens.lake.care import compact, verify
+from auditlens.lake.maintenance import compact, verify
 
 # What each source added depends on which came first.
 SHARES = frozenset({"rows", "derived", "duplicates"})
@@ -43,7 +43,7 @@ SHARES = frozenset({"rows", "derived", "duplicates"})
 # Processes that import start from one that has its libraries loaded already.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["auditlens.importing.files.run", "auditlens.importing.webhook.segment", "auditlens.lake.care", "polars"]
+    ["auditlens.importing.files.run", "auditlens.importing.webhook.segment", "auditlens.lake.maintenance", "polars"]
 )
 
 

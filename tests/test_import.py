@@ -42,7 +42,7 @@ from auditlens.importing.batches import Piece
 from auditlens.importing.transform import Source, batch_schema
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
-from auditlens.lake.care import verify
+from auditlens.lake.maintenance import verify
 from auditlens.records import Reject
 from auditlens.redact import NO_REDACTION
 

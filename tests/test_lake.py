@@ -14,7 +14,7 @@ from conftest import assert_same, day, event, imported, rows, tables, write
 from auditlens.engine import sql
 from auditlens.errors import LakeError
 from auditlens.lake import Lake, NewFile
-from auditlens.lake.care import compact, verify
+from auditlens.lake.maintenance import compact, verify
 from auditlens.tables import PUBLIC, TABLES, AuditObjects, Imports
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -15,7 +15,7 @@ import pytest
 from conftest import CAPTURES, auditlens, content, event, imported, needs_captures, rows, text, write
 
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 from auditlens.redact import Redactor
 
 

@@ -14,7 +14,7 @@ from capture import captures
 from conftest import ask, content, imported, rows, write
 
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 
 FULL = captures() / "full"
 NAMES = {"carol": "carol@example.com"}  # clients by the name of their certificate

@@ -148,7 +148,7 @@ def dashboard(
 def info(lake: LakePath = LAKE, output: Output = None) -> int:
     """Tables, rows, files, bytes, days and imports."""
     from auditlens.cli.asking import show
-    from auditlens.lake.care import info as run
+    from auditlens.lake.maintenance import info as run
 
     opened = existing(lake)
     show(run(opened), output)
@@ -164,7 +164,7 @@ def compact(
     date: Annotated[str | None, typer.Option(help="Only this UTC date.")] = None,
 ) -> int:
     """Rewrite days sorted for look-ups, drop duplicates and left-overs; readers and writers go on meanwhile."""
-    from auditlens.lake.care import compact as run
+    from auditlens.lake.maintenance import compact as run
 
     report = run(existing(lake), cluster=cluster, date=date, say=say)
     say(f"{report.days} days rewritten, {report.duplicates:,} duplicates dropped; before: {report.files_before} files, "
@@ -181,7 +181,7 @@ def retain(
 ) -> int:
     """Delete old days from every table."""
     from auditlens.cli.asking import show
-    from auditlens.lake.care import retain as run
+    from auditlens.lake.maintenance import retain as run
 
     frame = run(existing(lake), older_than, cluster=cluster, dry_run=not yes)
     show(frame, None)
@@ -194,7 +194,7 @@ def retain(
 def verify(lake: LakePath = LAKE, output: Output = None) -> int:
     """Compare every file with the log: missing, changed, extra; exits 4 when something is found."""
     from auditlens.cli.asking import show
-    from auditlens.lake.care import verify as run
+    from auditlens.lake.maintenance import verify as run
 
     opened = existing(lake)
     frame = run(opened)

@@ -14,7 +14,7 @@ import streamlit as st
 from parts import answers, charts, palette, scope, show, store
 
 from auditlens import AuditlensError, import_files
-from auditlens.lake.care import info
+from auditlens.lake.maintenance import info
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 CLUSTER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"

@@ -215,7 +215,7 @@ def test_a_lake_being_written_to_and_compacted(page: Page, tmp_path: Path) -> No
     from threading import Event, Thread
 
     from auditlens import Lake
-    from auditlens.lake.care import compact
+    from auditlens.lake.maintenance import compact
 
     lake, over, failed = tmp_path / "lake", Event(), []
     import_files([write(tmp_path / "0" / "audit.log", list(day(40)))], lake)

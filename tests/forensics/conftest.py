@@ -14,7 +14,7 @@ from capture import captures
 
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
-from auditlens.lake.care import compact
+from auditlens.lake.maintenance import compact
 from auditlens.redact import Redactor
 
 HERE = Path(__file__).resolve()

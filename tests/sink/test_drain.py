@@ -19,8 +19,8 @@ from auditlens.importing.webhook import segment
 from auditlens.importing.webhook.eventlist import Body, split
 from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 from auditlens.lake import Lake, lake
-from auditlens.lake.care import compact, verify
 from auditlens.lake.fold import FAN, Folder, fold
+from auditlens.lake.maintenance import compact, verify
 from auditlens.redact import NO_REDACTION
 from auditlens.sink.wal import RecordHeader
 

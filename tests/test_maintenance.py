@@ -18,11 +18,11 @@ from auditlens import engine
 from auditlens.errors import UsageError
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
-from auditlens.lake.care import compact, info, retain, verify
 from auditlens.lake.files import Staging
+from auditlens.lake.maintenance import compact, info, retain, verify
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["auditlens.importing.files.run", "auditlens.lake.care", "auditlens.engine", "polars"])
+FORKS.set_forkserver_preload(["auditlens.importing.files.run", "auditlens.lake.maintenance", "auditlens.engine", "polars"])
 
 
 @pytest.fixture(scope="module")
