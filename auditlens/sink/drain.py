@@ -166,13 +166,13 @@ class _Drain:
 
     def _fold(self) -> None:
         from auditlens.lake import Lake
-        from auditlens.lake.fold import Folder, lower_priority
+        from auditlens.lake.merge_small import Merger, lower_priority
 
         lower_priority()
-        folder = Folder(Lake(self._args.lake))
+        merger = Merger(Lake(self._args.lake))
         while not self._stop.wait(_FOLD):
             try:
-                if folded := folder.run():
+                if folded := merger.run():
                     _say(folded=folded)
             except Exception as e:  # the next round tries again; the drain goes on meanwhile
                 _say(error=f"fold: {type(e).__name__}: {str(e)[:500]}")

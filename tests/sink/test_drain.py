@@ -19,8 +19,8 @@ from auditlens.importing.webhook import segment
 from auditlens.importing.webhook.eventlist import Body, split
 from auditlens.importing.webhook.segment import Sealed, SegmentImporter
 from auditlens.lake import Lake, lake
-from auditlens.lake.fold import FAN, Folder, fold
 from auditlens.lake.maintenance import compact, verify
+from auditlens.lake.merge_small import FAN, Merger, merge_small
 from auditlens.redact import NO_REDACTION
 from auditlens.sink.wal import RecordHeader
 
@@ -55,12 +55,12 @@ def _live(lake: Lake) -> dict[str, int]:
 def test_small_files_become_few_and_no_row_changes(tmp_path: Path) -> None:
     into = Into(tmp_path)
     fan = 8
-    folder = Folder(Lake(tmp_path / "lake"), grace=0, fan=fan)
+    merger = Merger(Lake(tmp_path / "lake"), grace=0, fan=fan)
     count = 2 * fan + 1
     for n in range(1, count + 1):
         into.put(n, batch([event(f"{n}-{k}") for k in range(3)]), b"{broken")
         if n % fan == 0:
-            assert folder.run() >= fan
+            assert merger.run() >= fan
     live = _live(into.lake)
     assert live["audit"] == 3
     assert live["imports"] == 3
@@ -70,7 +70,7 @@ def test_small_files_become_few_and_no_row_changes(tmp_path: Path) -> None:
     assert {r[0] for r in rows} == {f"webhook:sink-1/{n}" for n in range(1, count + 1)}
     joined = into.sql("select count(*) as n from audit join imports using (import_id, source)")["n"][0]
     assert joined == 3 * count
-    folder.run()
+    merger.run()
     assert verify(into.lake).is_empty(), "replaced files are gone, nothing else is"
     assert compact(into.lake).days == 1, "a folded day is still to be compacted"
     assert into.sql("select count(*) as n from audit")["n"][0] == 3 * count
@@ -80,13 +80,13 @@ def test_repeats_stay_hidden_when_their_files_are_folded(tmp_path: Path) -> None
     into = Into(tmp_path)
     for n in range(1, 7):
         into.put(n, batch([event("same"), event(f"own-{n}")]))
-    assert len(fold(into.lake, fan=2)) > 0
+    assert len(merge_small(into.lake, fan=2)) > 0
     assert into.sql("select count(*), count(distinct audit_id) from audit").row(0) == (7, 7)
 
 
 def _fold_process(lake: str, barrier: Any, out: Any) -> None:
     barrier.wait(60)
-    out.put(len(fold(Lake(lake), fan=4)))
+    out.put(len(merge_small(Lake(lake), fan=4)))
 
 
 def test_two_that_fold_at_once_do_not_double_a_row(tmp_path: Path) -> None:
@@ -117,19 +117,19 @@ def test_a_fold_that_is_overtaken_between_its_look_and_its_commit_changes_nothin
     def overtake(handle: Any, table: Any) -> None:
         if not overtaken:
             overtaken.append(table)
-            fold(Lake(into.lake.path), fan=4)
+            merge_small(Lake(into.lake.path), fan=4)
         real(handle, table)
 
     monkeypatch.setattr(lake, "_add_columns", overtake)
-    fold(into.lake, fan=4)
+    merge_small(into.lake, fan=4)
     assert overtaken
     assert into.sql("select count(*), count(distinct audit_id) from audit").row(0) == (4, 4)
     assert into.sql("select count(*) as n from imports")["n"][0] == 4
 
 
 def test_a_bound_that_holds_at_any_rate() -> None:
-    """Files of the classes as fold() leaves them, at most: FAN - 1 in each of those that a day can have."""
-    from auditlens.lake.fold import _class
+    """Files of the classes as merge_small() leaves them, at most: FAN - 1 in each of those that a day can have."""
+    from auditlens.lake.merge_small import _class
 
     classes = _class(30_000 * 86_400) + 1
     assert classes * (FAN - 1) <= 300

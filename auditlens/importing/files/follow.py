@@ -30,7 +30,7 @@ from auditlens.importing.sources import SourceFile, given
 from auditlens.importing.transform import Source, prepare
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
-from auditlens.lake.fold import Folder
+from auditlens.lake.merge_small import Merger
 from auditlens.records import Chunk
 from auditlens.redact import NO_REDACTION, Redactor
 from auditlens.tables import Imports
@@ -72,10 +72,10 @@ def follow(
     redactor = Redactor.from_config(Path(redact_key) if redact_key else None) if redact else NO_REDACTION
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     with contextlib.closing(_Into(lake, cluster, format, redactor, keep, report)) as into:
-        _loop(_Follower(given(paths), into, say), Folder(lake), stop or threading.Event(), poll, wait)
+        _loop(_Follower(given(paths), into, say), Merger(lake), stop or threading.Event(), poll, wait)
 
 
-def _loop(follower: _Follower, folder: Folder, stop: threading.Event, poll: float, wait: float) -> None:
+def _loop(follower: _Follower, merger: Merger, stop: threading.Event, poll: float, wait: float) -> None:
     folded = time.monotonic()
     imported = 0.0
     while True:
@@ -87,7 +87,7 @@ def _loop(follower: _Follower, folder: Folder, stop: threading.Event, poll: floa
         if ending:
             return
         if time.monotonic() - folded > _FOLD:
-            folder.run()
+            merger.run()
             folded = time.monotonic()
 
 

@@ -1,6 +1,6 @@
 """Small files become larger ones while readers and writers go on: never more than 300 of a table per cluster and day.
 
-Files are folded by size class: a class holds files of 8^n to 8^(n+1) rows, and when 24 have come together they become one
+Files are merged by size class: a class holds files of 8^n to 8^(n+1) rows, and when 24 have come together they become one
 of a higher class. A day of any rate has at most 12 classes (8^12 rows are 68 billion), so at most 276 files and the few
 that came in meanwhile, and a row is written again at most five times. Rows keep their import, source and line.
 """
@@ -26,8 +26,8 @@ _MEMORY = "150MB"
 _GRACE = 60.0  # seconds a reader may take to open the files of its snapshot
 
 
-class Folder:
-    """Folds the files of one lake again and again; remembers what it may delete, and when."""
+class Merger:
+    """Merges the small files of one lake again and again; remembers what it may delete, and when."""
 
     def __init__(self, lake: Lake, *, grace: float = _GRACE, fan: int = FAN) -> None:
         self.lake = lake
@@ -35,8 +35,8 @@ class Folder:
         self._gone: list[tuple[float, DataFile]] = []
 
     def run(self) -> int:
-        """Fold once; returns the number of files that became part of larger ones."""
-        folded = fold(self.lake, fan=self._fan)
+        """Merge once; returns the number of files that became part of larger ones."""
+        folded = merge_small(self.lake, fan=self._fan)
         now = time.monotonic()
         self._gone += [(now + self._grace, f) for f in folded]
         while self._gone and self._gone[0][0] <= now:
@@ -44,10 +44,10 @@ class Folder:
         return len(folded)
 
 
-def fold(lake: Lake, *, fan: int = FAN) -> list[DataFile]:
-    """Fold every class of every partition that is full, until none is; returns the files that were replaced.
+def merge_small(lake: Lake, *, fan: int = FAN) -> list[DataFile]:
+    """Merge every class of every partition that is full, until none is; returns the files that were replaced.
 
-    The replaced files stay where they are: readers of an older snapshot still need them. Another folder or a compaction
+    The replaced files stay where they are: readers of an older snapshot still need them. Another merger or a compaction
     that takes the same files wins or loses as a whole.
 
     Raises:
@@ -59,7 +59,7 @@ def fold(lake: Lake, *, fan: int = FAN) -> list[DataFile]:
     with duckdb.connect(config={"memory_limit": _MEMORY, "threads": 1}) as con:
         con.execute("set TimeZone = 'UTC'")
         for table in TABLES.values():
-            for _ in range(12):  # a fold can fill the next class
+            for _ in range(12):  # a merger can fill the next class
                 groups = list(_full(lake.snapshot().files(table.NAME), table, fan))
                 done = [f for group in groups if unless_gone(partial(_merge, lake, con, table, group), group) for f in group]
                 replaced += done
