@@ -21,7 +21,7 @@ TIMES_USUAL = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Flaw:
     """One thing that is wrong with the log; `count` of what `what` says, between two times, with an example."""
 
     kind: str  # gap, lost, unseen-start, version-jump, restart, truncated, partial, duplicates, rejects, damaged, dropped
@@ -45,7 +45,7 @@ class Completeness:
     first: dt.datetime | None
     last: dt.datetime | None
     events: int
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Flaw] = field(default_factory=list)
     levels: pl.DataFrame | None = None
     limits: list[str] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
     return {r[0] for r in con.execute("select view_name from duckdb_views() where not internal").fetchall()}
 
 
-def _gaps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _gaps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Silences of one apiserver."""
     rows = _rows(
         con,
@@ -118,14 +118,12 @@ def _gaps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
         """,
     )
     return [
-        Finding(
-            "gap", f"nothing for {r['seconds']:.0f} s", 1, r["instance"], r["before"], r["stage_time"], r["audit_id"], r["line"]
-        )
+        Flaw("gap", f"nothing for {r['seconds']:.0f} s", 1, r["instance"], r["before"], r["stage_time"], r["audit_id"], r["line"])
         for r in rows
     ]
 
 
-def _lost(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _lost(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Requests of which only the beginning was written."""
     rows = _rows(
         con,
@@ -142,13 +140,13 @@ def _lost(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
         """,
     )
     return [
-        Finding("lost", f"{r['what']} without an end: lost, or still running when the log ends", r["n"], r["source"], r["a"], r["b"],
+        Flaw("lost", f"{r['what']} without an end: lost, or still running when the log ends", r["n"], r["source"], r["a"], r["b"],
                 r["id"], r["line"])
         for r in rows
     ]  # fmt: skip
 
 
-def _unseen_starts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _unseen_starts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Completions whose RequestReceived is missing although the policy records that stage for the same requests."""
     rows = _rows(
         con,
@@ -174,13 +172,13 @@ def _unseen_starts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
         """,
     )
     return [
-        Finding("unseen-start", f"{r['what']} without its RequestReceived, which the others have", r["n"], r["source"], r["a"], r["b"],
+        Flaw("unseen-start", f"{r['what']} without its RequestReceived, which the others have", r["n"], r["source"], r["a"], r["b"],
                 r["id"], r["line"])
         for r in rows
     ]  # fmt: skip
 
 
-def _jumps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _jumps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Updates based on a version of an object that no request in the log made: a write between is not in it."""
     rows = _rows(
         con,
@@ -204,13 +202,13 @@ def _jumps(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
         """,
     )
     return [
-        Finding("version-jump", f"updates of {r['what']} based on a version that no request in the log made", r["n"], r["source"],
+        Flaw("version-jump", f"updates of {r['what']} based on a version that no request in the log made", r["n"], r["source"],
                 r["a"], r["b"], r["id"], r["line"])
         for r in rows
     ]  # fmt: skip
 
 
-def _restarts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _restarts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Starts of an apiserver: its informers open their watches within seconds, or OpenShift says so in an annotation."""
     rows = _rows(
         con,
@@ -229,10 +227,10 @@ def _restarts(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
         order by a
         """,
     )
-    return [Finding("restart", "an apiserver started", 1, r["source"], r["a"], r["a"], r["id"], r["line"]) for r in rows]
+    return [Flaw("restart", "an apiserver started", 1, r["source"], r["a"], r["a"], r["id"], r["line"]) for r in rows]
 
 
-def _cut(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
+def _cut(con: duckdb.DuckDBPyConnection, seen: str) -> list[Flaw]:
     """Events without the bodies their level promises, and events cut on the way."""
     out = []
     for column, why in (
@@ -244,31 +242,29 @@ def _cut(con: duckdb.DuckDBPyConnection, seen: str) -> list[Finding]:
             f"select source, count(*) as n, min(stage_time) as a, max(stage_time) as b, min_by(audit_id, (stage_time, line, audit_id)) as id, "
             f"min_by(line, (stage_time, line)) as line from {seen} where {column} group by source order by n desc, source",
         ):
-            out.append(Finding(column, why, r["n"], r["source"], r["a"], r["b"], r["id"], r["line"]))
+            out.append(Flaw(column, why, r["n"], r["source"], r["a"], r["b"], r["id"], r["line"]))
     return out
 
 
-def _imports(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _imports(con: duckdb.DuckDBPyConnection) -> list[Flaw]:
     out = []
     for r in _rows(con, "select source, duplicates, error, first_time as a, last_time as b from imports order by source"):
         if r["duplicates"]:
-            out.append(Finding("duplicates", "records that stand twice, or that another import held", r["duplicates"], r["source"],
+            out.append(Flaw("duplicates", "records that stand twice, or that another import held", r["duplicates"], r["source"],
                                r["a"], r["b"]))  # fmt: skip
         if r["error"]:
-            out.append(Finding("damaged", f"reading ended early: {r['error']}", 1, r["source"], r["a"], r["b"]))
+            out.append(Flaw("damaged", f"reading ended early: {r['error']}", 1, r["source"], r["a"], r["b"]))
     return out
 
 
-def _rejects(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _rejects(con: duckdb.DuckDBPyConnection) -> list[Flaw]:
     rows = _rows(
         con, "select source, reason, count(*) as n, min(line) as line from rejects group by all order by n desc, source, reason"
     )
-    return [
-        Finding("rejects", f"records that could not be read: {r['reason']}", r["n"], r["source"], line=r["line"]) for r in rows
-    ]
+    return [Flaw("rejects", f"records that could not be read: {r['reason']}", r["n"], r["source"], line=r["line"]) for r in rows]
 
 
-def _dropped(con: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _dropped(con: duckdb.DuckDBPyConnection) -> list[Flaw]:
     """What the apiserver says about events it could not write (apiserver/pkg/audit/metrics.go HandlePluginError)."""
     if "klog" not in _tables(con):
         return []
@@ -282,7 +278,7 @@ def _dropped(con: duckdb.DuckDBPyConnection) -> list[Finding]:
         """,
     )
     return [
-        Finding("dropped", f"events the apiserver could not write (plugin {r['plugin']})", int(r["n"]), r["source"], r["a"], r["b"],
+        Flaw("dropped", f"events the apiserver could not write (plugin {r['plugin']})", int(r["n"]), r["source"], r["a"], r["b"],
                 None, r["line"])
         for r in rows
     ]  # fmt: skip

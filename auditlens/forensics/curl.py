@@ -24,7 +24,7 @@ from auditlens.lake import Lake
 from auditlens.output import plain
 from auditlens.records import Chunk, Record
 
-__all__ = ["Request", "curl"]
+__all__ = ["Repeat", "curl"]
 
 # the connection's own business, or replaced by a placeholder
 _LEFT_OUT = frozenset({"authorization", "accept-encoding", "content-length", "host", "connection", "cookie"})
@@ -39,7 +39,7 @@ _SESSION = re.compile(r"/(?:exec|attach|portforward)(?:[?/]|$)")
 
 
 @dataclass(slots=True)
-class Request:
+class Repeat:
     """A request to repeat: what it was, where that stands, what to know about it (`notes`), and what is missing (`limits`)."""
 
     method: str
@@ -69,7 +69,7 @@ class Request:
         }  # fmt: skip
 
 
-def curl(request: str, lake: Lake | str | Path) -> list[Request]:
+def curl(request: str, lake: Lake | str | Path) -> list[Repeat]:
     """The requests to repeat: of an audit id, or each of a file with a client's debug output.
 
     Args:
@@ -94,7 +94,7 @@ def curl(request: str, lake: Lake | str | Path) -> list[Request]:
     return found
 
 
-def _of_file(path: Path) -> Iterator[Request]:
+def _of_file(path: Path) -> Iterator[Repeat]:
     reader, clients = Reader(format="kubectl"), dict[int | None, Exchanges]()
     chunk = Chunk(_content(path), 1, 0)
     found: list[Exchange] = []
@@ -129,16 +129,16 @@ def _content(path: Path) -> bytes:
 
 def _of_client(
     method: str, url: str, status: str | None, headers: Mapping[str, str], body: str | None, cut: int | None
-) -> Request:
+) -> Repeat:
     limits = []
     if cut:
         limits.append(f"the client left {cut} characters of the body out: repeat it with -v=10")
     if body is None and method in _WRITES and not _SESSION.search(url):
         limits.append("the client did not print the body: repeat it with -v=8, or -v=10 for a long one")
-    return Request(method, url, headers, body, [f"answered {status}"] if status else [], limits)
+    return Repeat(method, url, headers, body, [f"answered {status}"] if status else [], limits)
 
 
-def _of_lake(audit_id: str, lake: Lake) -> Iterator[Request]:
+def _of_lake(audit_id: str, lake: Lake) -> Iterator[Repeat]:
     con = engine.connect(lake)
     rows = con.sql(
         "select method, url, status, request_headers, request_body, body_truncated, response_body, source, line from kubectl "
@@ -168,7 +168,7 @@ def _of_lake(audit_id: str, lake: Lake) -> Iterator[Request]:
             headers["Content-Type"], limit = _patch_type(row["request_uri"] or "", row["body"] or "")
             limits += [limit] if limit else []
         url = f"https://${{APISERVER}}{row['request_uri']}"
-        yield Request(method, url, headers, row["body"], notes, limits, audit_id, row["source"], row["line"])
+        yield Repeat(method, url, headers, row["body"], notes, limits, audit_id, row["source"], row["line"])
 
 
 def _patch_type(uri: str, body: str) -> tuple[str, str | None]:
@@ -200,7 +200,7 @@ def _map(value: Any) -> dict[str, str]:
     return dict(value) if isinstance(value, dict) else {pair["key"]: pair["value"] for pair in value or ()}
 
 
-def _shell(request: Request) -> str:
+def _shell(request: Repeat) -> str:
     lines = [f"# {plain(note)}" for note in (*request.notes, *request.limits)]
     method = "-I" if request.method == "HEAD" else f"-X {_quoted(request.method)}"
     parts = [f'curl {method} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"']
