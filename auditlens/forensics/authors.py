@@ -14,7 +14,7 @@ from typing import Any
 
 from auditlens.forensics import replay
 from auditlens.forensics.changes import Change, changes, flatten
-from auditlens.forensics.events import Event
+from auditlens.forensics.events import Touch
 from auditlens.forensics.replay import Revision
 
 META = "metadata"
@@ -124,21 +124,21 @@ def _author(r: Revision, change: Change, since: list[Revision]) -> Author:
     return Author(None, r, f"cannot be told: it may have been {named}; the log does not show what each of them did")
 
 
-def _made(event: Event) -> bool:
+def _made(event: Touch) -> bool:
     return event.verb == "create" and event.subresource is None
 
 
-def _asked(event: Event) -> dict[str, Any]:
+def _asked(event: Touch) -> dict[str, Any]:
     """The fields a patch names, by path."""
     return flatten(event.request, noise=True) if event.verb == "patch" and isinstance(event.request, dict) else {}
 
 
-def may_touch(event: Event, path: str) -> bool:
+def may_touch(event: Touch, path: str) -> bool:
     """Whether a write can have changed a field, or what is below it."""
     return _reaches(event, path) and _names(event, path)
 
 
-def asks(event: Event, path: str) -> bool:
+def asks(event: Touch, path: str) -> bool:
     """Whether a patch, or a write of scale, says in so many words what a field is to be."""
     if not event.writes or not event.ok:
         return False
@@ -150,7 +150,7 @@ def asks(event: Event, path: str) -> bool:
     )
 
 
-def _reaches(event: Event, path: str) -> bool:
+def _reaches(event: Touch, path: str) -> bool:
     """Whether the subresource written to has the field; what is in metadata the server may change with any write."""
     part = re.split(r"[.\[]", path, maxsplit=1)[0]
     if part == META:
@@ -160,7 +160,7 @@ def _reaches(event: Event, path: str) -> bool:
     return event.subresource != "scale" or _meet("spec.replicas", path) or part == "status"
 
 
-def _names(event: Event, path: str) -> bool:
+def _names(event: Touch, path: str) -> bool:
     """Whether a patch names the field; any other write has all of them. Server-side apply takes away what it does not name."""
     asked = event.request
     if event.verb != "patch" or path.startswith((META, "status")):

@@ -11,13 +11,13 @@ from typing import Any
 
 from auditlens.forensics import patches
 from auditlens.forensics.bodies import part, text
-from auditlens.forensics.events import Event
+from auditlens.forensics.events import Touch
 
 # Fields the server fills in and clients leave out (apimachinery meta/v1 ObjectMeta).
 _SERVERS = ("uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
-def derive(now: dict[str, Any] | None, event: Event, *, known: str | None) -> tuple[dict[str, Any] | None, str | None]:
+def derive(now: dict[str, Any] | None, event: Touch, *, known: str | None) -> tuple[dict[str, Any] | None, str | None]:
     """The object after `event`, applied to `now`; None and why where that cannot be told."""
     made, note = _derived(now, event)
     if made is None:
@@ -33,7 +33,7 @@ def derive(now: dict[str, Any] | None, event: Event, *, known: str | None) -> tu
     return made, note
 
 
-def _derived(now: dict[str, Any] | None, event: Event) -> tuple[dict[str, Any] | None, str | None]:
+def _derived(now: dict[str, Any] | None, event: Touch) -> tuple[dict[str, Any] | None, str | None]:
     if event.verb == "create" and event.subresource is None:
         return _created(event)
     if now is None:
@@ -63,7 +63,7 @@ def _derived(now: dict[str, Any] | None, event: Event) -> tuple[dict[str, Any] |
     return None, f"what {event.verb} of {event.subresource} changes is not known"
 
 
-def asked_version(event: Event) -> str | None:
+def asked_version(event: Touch) -> str | None:
     """The apiVersion in which a request names the object; that of an update's body, which must be the same, where the URL is not known."""
     if event.api_version:
         return f"{event.key.group}/{event.api_version}" if event.key.group else event.api_version
@@ -72,7 +72,7 @@ def asked_version(event: Event) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _created(event: Event) -> tuple[dict[str, Any] | None, str | None]:
+def _created(event: Touch) -> tuple[dict[str, Any] | None, str | None]:
     if not isinstance(event.request, dict) or not isinstance(event.request.get("metadata"), dict):
         return None, "created; the log holds no body of it at this level"
     out = deepcopy(event.request)
@@ -84,7 +84,7 @@ def _created(event: Event) -> tuple[dict[str, Any] | None, str | None]:
     return out, "as the client sent it, before admission"
 
 
-def _updated(now: dict[str, Any], event: Event) -> dict[str, Any]:
+def _updated(now: dict[str, Any], event: Touch) -> dict[str, Any]:
     sent = deepcopy(event.request)
     if event.subresource in ("status", "finalize", "approval"):
         out = deepcopy(now)
@@ -99,7 +99,7 @@ def _updated(now: dict[str, Any], event: Event) -> dict[str, Any]:
     return dict(sent)
 
 
-def _scaled(now: dict[str, Any], event: Event) -> tuple[dict[str, Any] | None, str | None]:
+def _scaled(now: dict[str, Any], event: Touch) -> tuple[dict[str, Any] | None, str | None]:
     wanted = part(event.response, "spec").get("replicas", part(event.request, "spec").get("replicas"))
     if not isinstance(wanted, int):
         return None, "scaled; to what is not in the log at this level"
@@ -112,7 +112,7 @@ def _scaled(now: dict[str, Any], event: Event) -> tuple[dict[str, Any] | None, s
     return out, "replicas from the scale subresource"
 
 
-def _patched(now: dict[str, Any], event: Event) -> tuple[dict[str, Any] | None, str | None]:
+def _patched(now: dict[str, Any], event: Touch) -> tuple[dict[str, Any] | None, str | None]:
     patch = event.request
     type_ = patches.type_of(now.get("apiVersion"), now.get("kind"))
     try:
@@ -135,7 +135,7 @@ def _patched(now: dict[str, Any], event: Event) -> tuple[dict[str, Any] | None, 
         return None, str(e)
 
 
-def _is_apply(event: Event, patch: dict[str, Any]) -> bool:
+def _is_apply(event: Touch, patch: dict[str, Any]) -> bool:
     """Server-side apply sends a whole object and must name its field manager (apiserver handlers/patch.go)."""
     return (
         bool(re.search(r"[?&]fieldManager=", event.uri)) and {"apiVersion", "kind", "metadata"} <= patch.keys()

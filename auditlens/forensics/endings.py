@@ -9,7 +9,7 @@ from typing import Any
 
 from auditlens.answers.address import Address
 from auditlens.forensics.bodies import items, part, text
-from auditlens.forensics.events import Event, collection, load
+from auditlens.forensics.events import Touch, collection, load
 from auditlens.forensics.replay import Life, doubt
 from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
 
@@ -28,7 +28,7 @@ class _Release:
         return self.low < other.high and other.low < self.high
 
 
-def by_owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_owner(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The garbage collector deletes what no owner holds any more: the end of the last one is the cause.
 
     Source: pkg/controller/garbagecollector attemptToDeleteItem: an owner holds (is solid) until it is gone, or until its deletion waits
@@ -66,7 +66,7 @@ def _last_release(life: Life, found: list[_Release], sure: str) -> Cause | str:
     return Cause(c.life, c.event, c.effect, rule, min(c.sure, sure, key=SURE.index), open=c.open)
 
 
-def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Event) -> _Release | None:
+def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Touch) -> _Release | None:
     """How one owner had ceased to hold an object by the time of an event; None where the log does not show that it had."""
     owner = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
                       when=event.time, ended=True)  # fmt: skip
@@ -84,7 +84,7 @@ def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Event) -> _
     )
 
 
-def _foreground(deletion: Event) -> bool:
+def _foreground(deletion: Touch) -> bool:
     """Whether a deletion waits for the dependants, which frees them at once (metav1.DeletePropagationForeground)."""
     asked = deletion.request if isinstance(deletion.request, dict) else {}
     left = part(deletion.body, "metadata").get("finalizers")
@@ -95,7 +95,7 @@ def _foreground(deletion: Event) -> bool:
     )
 
 
-def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_namespace(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The namespace controller empties a namespace that is being deleted, then finishes it."""
     name = life.key.name if life.key.resource == "namespaces" else life.key.namespace
     namespace = tracer.namespace(name, life.key.cluster, event.time)
@@ -104,7 +104,7 @@ def by_namespace(tracer: Tracer, life: Life, event: Event) -> Cause | str | None
     return Cause(namespace, namespace.deleted, f"{namespace.key} deleted", "namespace: its contents go with it", CERTAIN)
 
 
-def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_node(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """Pod GC deletes pods of nodes that are gone or out of service, and finished pods above a number (pkg/controller/podgc)."""
     name = _node_name(life, event)
     node = tracer.life(Address("", ("nodes",), name, None, life.key.cluster), event.time) if name else None
@@ -121,7 +121,7 @@ def by_node(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     )
 
 
-def by_taint(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_taint(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The taint manager deletes pods from nodes with a NoExecute taint."""
     name = _node_name(life, event)
     if not name:
@@ -152,13 +152,13 @@ def _bears(toleration: dict[str, Any], taint: dict[str, Any]) -> bool:
     return toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.get("value") or "")
 
 
-def _node_name(pod: Life, event: Event) -> str | None:
+def _node_name(pod: Life, event: Touch) -> str | None:
     return text(body_at(pod, event.time), "spec", "nodeName")
 
 
-def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], Event]]:
+def _tainted(node: Life, before: Touch, fits: Callable[[dict[str, Any]], bool]) -> list[tuple[dict[str, Any], Touch]]:
     """The taints that fit and that a node has by an event, each with the request that gave it, in the order of these."""
-    had: dict[tuple[str, str], tuple[dict[str, Any], Event]] = {}
+    had: dict[tuple[str, str], tuple[dict[str, Any], Touch]] = {}
     for r in node.revisions:
         if r.event.received > before.time:
             break
@@ -169,7 +169,7 @@ def _tainted(node: Life, before: Event, fits: Callable[[dict[str, Any]], bool]) 
     return sorted(had.values(), key=lambda h: h[1].order)
 
 
-def by_kubelet(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_kubelet(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The kubelet finishes a deletion somebody else asked for."""
     asked = life.deleted
     if asked is not None and asked is not event and asked.received <= event.time:
@@ -177,7 +177,7 @@ def by_kubelet(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return "the kubelet finishes deletions others ask for; that request is not in the log (delete and pods/eviction at Metadata)"
 
 
-def by_ttl(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_ttl(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """ttl-after-finished deletes Jobs their time after they end."""
     found = driver(life, event.time, paths=("spec.ttlSecondsAfterFinished",))
     if found is None:
@@ -186,7 +186,7 @@ def by_ttl(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return Cause(life, found.event, found.words, "ttl: finished Jobs are deleted after ttlSecondsAfterFinished", sure)
 
 
-def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def by_preemption(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The scheduler deletes victims for a pod that it nominates to their node (pkg/scheduler/framework/preemption)."""
     found = load(
         tracer.con,
@@ -200,7 +200,7 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
         """,
         {"time": event.time, "user": event.username, "node": _node_name(life, event)},
     )
-    makers: dict[str | None, tuple[Life, Event]] = {}
+    makers: dict[str | None, tuple[Life, Touch]] = {}
     for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
         if e.key == life.key:
             continue
@@ -216,7 +216,7 @@ def by_preemption(tracer: Tracer, life: Life, event: Event) -> Cause | str | Non
     return "for which pod it was preempted is not in the log; it takes patch of pods/status at Request, and the pod's node"
 
 
-def ending(tracer: Tracer, life: Life, before: Event | None = None) -> Cause | None:
+def ending(tracer: Tracer, life: Life, before: Touch | None = None) -> Cause | None:
     """The request that ended a life: one about it, or one that ended what it was in; None if it lives on."""
     if life.deleted is not None and (before is None or life.deleted.received <= before.time):
         how = asked_how(life.deleted.verb, life.deleted.subresource)
@@ -237,7 +237,7 @@ def asked_how(verb: str, subresource: str | None) -> str:
     return "direct: asked for"
 
 
-def _given_up(life: Life, before: Event | None) -> Cause | None:
+def _given_up(life: Life, before: Touch | None) -> Cause | None:
     """A deletion whose outcome the log does not hold, of an object that was gone afterwards."""
     gone = life.ended or life.followed
     asked = [e for e in life.maybe if e.verb in ("delete", "deletecollection") and gone is not None and e.time < gone.received]
@@ -272,7 +272,7 @@ def _unseen(tracer: Tracer, life: Life) -> Cause | None:
     return None
 
 
-def _collection(tracer: Tracer, life: Life, namespace: Life) -> Event | None:
+def _collection(tracer: Tracer, life: Life, namespace: Life) -> Touch | None:
     """A deletecollection of the resource in the namespace while it was being deleted, recorded without its items."""
     deleted = namespace.deleted
     rows = tracer.con.execute(
@@ -285,6 +285,6 @@ def _collection(tracer: Tracer, life: Life, namespace: Life) -> Event | None:
     return collection(tracer.con, life.key, *rows[0])
 
 
-def _later(event: Event) -> dt.datetime:
+def _later(event: Touch) -> dt.datetime:
     """Any time after: the life that follows is meant as well."""
     return event.time + dt.timedelta(days=36500)

@@ -1,6 +1,6 @@
 """What the log holds about an object, event by event, in an order that does not depend on files.
 
-An `Event` is one row of `audit_objects` joined with its row of `audit`: one object, one request. Reads of whole bodies are bounded by what
+A `Touch` is one row of `audit_objects` joined with its row of `audit`: one object, one request. Reads of whole bodies are bounded by what
 `audit_objects` selects; nothing scans bodies it does not return.
 """
 
@@ -46,7 +46,7 @@ class Key:
 
 
 @dataclass
-class Event:
+class Touch:
     """One request that touched one object; see tables.py for the meaning of the fields."""
 
     key: Key
@@ -196,7 +196,7 @@ _FEW = 4000  # audit ids that go into the statement itself, for the files' bloom
 _KINDS = 20  # names of kinds and namespaces that do, for the files' statistics
 
 
-def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]) -> list[Event]:
+def load(con: duckdb.DuckDBPyConnection, touched: str, params: Mapping[str, Any]) -> list[Touch]:
     """Events of the rows of `audit_objects` that a SELECT yields (its columns: all of that table; via ref, body or item), in their order.
 
     Of a request that is seen at several stages the last one counts.
@@ -261,7 +261,7 @@ def _near(found: list[dict[str, Any]], *, namespaced: bool = True) -> str:
     return " and ".join(parts)
 
 
-def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], until: dt.datetime | None = None) -> list[Event]:
+def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], until: dt.datetime | None = None) -> list[Touch]:
     """Writes that came in and of which the log holds no end, of objects their URL names; `where` is a condition on `t`."""
     begun = engine.query(
         con,
@@ -292,7 +292,7 @@ def lost(con: duckdb.DuckDBPyConnection, where: str, params: Mapping[str, Any], 
     return [_event(row, bodies) for row in _rows(con, left, "a.stage = 'RequestReceived'")]
 
 
-def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: str, line: int) -> Event | None:
+def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: str, line: int) -> Touch | None:
     """The event of a collection request as one of an object that was in it."""
     rows = engine.query(
         con,
@@ -314,16 +314,16 @@ def collection(con: duckdb.DuckDBPyConnection, key: Key, audit_id: str, source: 
     return next((_event(row, {}) for row in rows.to_dicts()), None)
 
 
-def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Event:
+def _event(row: dict[str, Any], bodies: dict[str, Any]) -> Touch:
     group, resource, namespace = row.pop("api_group") or "", row.pop("resource"), row.pop("namespace")
     # objectRef.namespace of a namespace is its own name (formats: requestinfo.go); in a list it is absent
     key = Key(row.pop("cluster"), group, resource, None if resource == "namespaces" and not group else namespace, row.pop("name"))
-    return Event(key=key, bodies=bodies, **row)
+    return Touch(key=key, bodies=bodies, **row)
 
 
-def last_stages(events: Iterable[Event]) -> list[Event]:
+def last_stages(events: Iterable[Touch]) -> list[Touch]:
     """One event per request and object: the last stage, the item of a Table rather than the Table; in order."""
-    best: dict[tuple[Any, ...], Event] = {}
+    best: dict[tuple[Any, ...], Touch] = {}
     for e in sorted(events, key=lambda e: (*e.order, e.via == "item", e.source, e.line)):
         best[(e.key, e.audit_id, e.received, e.uri, e.verb)] = e
     return sorted(best.values(), key=lambda e: e.order)

@@ -10,7 +10,7 @@ from auditlens.answers.address import Address
 from auditlens.forensics import authors, replay
 from auditlens.forensics.authors import Step
 from auditlens.forensics.changes import Change, flatten, words
-from auditlens.forensics.events import Event, load, lost
+from auditlens.forensics.events import Touch, load, lost
 from auditlens.forensics.replay import Life, Revision
 from auditlens.output import time_text
 
@@ -89,7 +89,7 @@ def _told(lives: list[Life]) -> dict[tuple[Any, ...], dict[str, Any]]:
     return out
 
 
-def no_op(before: Revision | None, event: Event) -> bool | None:
+def no_op(before: Revision | None, event: Touch) -> bool | None:
     """Whether a write left the resource version as it was; None where the log does not tell."""
     if event.verb not in ("update", "patch") or event.rv is None or before is None or before.rv is None:
         return False if event.verb not in ("update", "patch") else None

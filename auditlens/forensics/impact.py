@@ -10,7 +10,7 @@ from auditlens import engine
 from auditlens.answers.address import Address
 from auditlens.errors import UsageError
 from auditlens.forensics import rules
-from auditlens.forensics.events import WRITES, Event, load
+from auditlens.forensics.events import WRITES, Touch, load
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, Cause, Tracer, controller
 from auditlens.forensics.why import Link
@@ -74,7 +74,7 @@ def _impact(con: duckdb.DuckDBPyConnection, audit_id: str, horizon: dt.timedelta
     return out
 
 
-def _follow(tracer: Tracer, own: list[Event], horizon: dt.timedelta, out: Impact) -> None:
+def _follow(tracer: Tracer, own: list[Touch], horizon: dt.timedelta, out: Impact) -> None:
     first = own[0]
     scope = _scope(first)
     events = _candidates(tracer, first, scope, horizon, out)
@@ -109,23 +109,23 @@ def _follow(tracer: Tracer, own: list[Event], horizon: dt.timedelta, out: Impact
     out.limits.append(f"effects were looked for until {end:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def _scope(event: Event) -> str | None:
+def _scope(event: Touch) -> str | None:
     """The namespace in which effects can be; None for anywhere."""
     if event.key.resource == "namespaces":
         return event.key.name
     return event.key.namespace
 
 
-def _address(event: Event) -> tuple[Any, ...]:
+def _address(event: Touch) -> tuple[Any, ...]:
     return (event.audit_id, event.received, event.key)
 
 
-def _life(tracer: Tracer, event: Event) -> Life | None:
+def _life(tracer: Tracer, event: Touch) -> Life | None:
     wanted = Address(event.key.group, (event.key.resource,), event.key.name, event.key.namespace, event.key.cluster)
     return tracer.life(wanted, event.time, event.uid)
 
 
-def _candidates(tracer: Tracer, first: Event, scope: str | None, horizon: dt.timedelta, out: Impact) -> list[Event]:
+def _candidates(tracer: Tracer, first: Touch, scope: str | None, horizon: dt.timedelta, out: Impact) -> list[Touch]:
     """What the control plane wrote after a request, without statuses, leases and Events."""
     writes = ", ".join(f"'{v}'" for v in WRITES)
     where = (

@@ -17,7 +17,7 @@ from typing import Any
 
 from auditlens.forensics.bodies import part
 from auditlens.forensics.derive import derive
-from auditlens.forensics.events import Event, Key
+from auditlens.forensics.events import Key, Touch
 
 EXACT, DERIVED, METADATA, EXISTS, UNKNOWN = "exact", "derived", "metadata", "exists", "unknown"
 # How long after it was given up a write may still reach the store: its context is cancelled, what is on its way is not.
@@ -31,7 +31,7 @@ INERT = ("exec", "attach", "portforward", "proxy", "log", "token")
 class Revision:
     """The object after one event. `object` is None where only its existence is known; `known` is how well it is known."""
 
-    event: Event
+    event: Touch
     known: str
     object: dict[str, Any] | None
     note: str | None = None
@@ -47,20 +47,20 @@ class Life:
 
     key: Key
     uid: str | None
-    events: list[Event] = field(default_factory=list)
+    events: list[Touch] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
-    ended: Event | None = None  # the request with which it was gone
+    ended: Touch | None = None  # the request with which it was gone
     over: dt.datetime | None = None  # the first time at which one of its events says so; kept while events are sorted into lives
-    deleted: Event | None = None  # the first request that asked for its deletion
-    maybe: list[Event] = field(default_factory=list)  # writes whose outcome the log does not hold
-    followed: Event | None = None  # the first sight of another object of that name, by which this one was gone
+    deleted: Touch | None = None  # the first request that asked for its deletion
+    maybe: list[Touch] = field(default_factory=list)  # writes whose outcome the log does not hold
+    followed: Touch | None = None  # the first sight of another object of that name, by which this one was gone
 
     @property
-    def first(self) -> Event:
+    def first(self) -> Touch:
         return self.events[0]
 
 
-def lives(events: Iterable[Event]) -> list[Life]:
+def lives(events: Iterable[Touch]) -> list[Life]:
     """The lives of one key, oldest first; events that changed nothing and happened to none of them are in no life."""
     ordered = sorted((e for e in events if not e.about_many), key=lambda e: e.order)
     found: list[Life] = []
@@ -79,7 +79,7 @@ def lives(events: Iterable[Event]) -> list[Life]:
     return ordered_lives
 
 
-def _life(found: list[Life], event: Event) -> Life | None:
+def _life(found: list[Life], event: Touch) -> Life | None:
     """The life an event belongs to; a new one where it proves one."""
     if event.uid and event.ok:
         for life in found:
@@ -109,12 +109,12 @@ def _life(found: list[Life], event: Event) -> Life | None:
     return None
 
 
-def _over(life: Life, event: Event) -> bool:
+def _over(life: Life, event: Touch) -> bool:
     """Whether a life had ended before an event came in, as its events so far tell."""
     return life.over is not None and life.over < event.received
 
 
-def uncertain(event: Event) -> bool:
+def uncertain(event: Touch) -> bool:
     """Whether a write may have happened although it was not answered with success: timeouts, panics, lost completions."""
     if event.dry_run or not event.writes or event.subresource in INERT:
         return False
@@ -125,7 +125,7 @@ def uncertain(event: Event) -> bool:
     )
 
 
-def gone(event: Event) -> bool:
+def gone(event: Touch) -> bool:
     """Whether the object was gone with this event's answer.
 
     Source: apiserver/pkg/registry/rest/delete.go (BeforeDelete, markAsDeleting) and generic/registry/store.go
@@ -151,7 +151,7 @@ def gone(event: Event) -> bool:
     return False
 
 
-def _waits(event: Event, body: dict[str, Any]) -> bool:
+def _waits(event: Touch, body: dict[str, Any]) -> bool:
     meta = part(body, "metadata")
     if meta.get("finalizers") or (event.key.resource == "namespaces" and part(body, "spec").get("finalizers")):
         return True
@@ -161,12 +161,12 @@ def _waits(event: Event, body: dict[str, Any]) -> bool:
     return bool(meta.get("deletionGracePeriodSeconds")) and asked.get("gracePeriodSeconds") != 0
 
 
-def _let_go(event: Event, after: Revision) -> bool:
+def _let_go(event: Touch, after: Revision) -> bool:
     body = after.object or {}
     return event.verb in ("update", "patch") and bool(part(body, "metadata").get("deletionTimestamp")) and not _waits(event, body)
 
 
-def _graceful(event: Event, body: dict[str, Any]) -> bool:
+def _graceful(event: Touch, body: dict[str, Any]) -> bool:
     """A pod of a collection is asked to stop first, unless it is on no node or has finished (registry/core/pod/strategy.go)."""
     asked = event.request if isinstance(event.request, dict) else {}
     if asked.get("gracePeriodSeconds") == 0 or not part(body, "spec").get("nodeName"):
@@ -174,11 +174,11 @@ def _graceful(event: Event, body: dict[str, Any]) -> bool:
     return part(body, "status").get("phase") not in ("Failed", "Succeeded")
 
 
-def _kubelet(event: Event) -> bool:
+def _kubelet(event: Touch) -> bool:
     return (event.username or "").startswith("system:node:")
 
 
-def _absent(event: Event) -> bool:
+def _absent(event: Touch) -> bool:
     """A 404 that proves the object was not there.
 
     Not one read from a cache, which may lag (any resourceVersion), and not one of an API that is not served.
@@ -188,12 +188,12 @@ def _absent(event: Event) -> bool:
     return event.reason == "NotFound" and event.via == "ref" and not cached and not unserved and event.verb != "create"
 
 
-def _there(event: Event) -> bool:
+def _there(event: Touch) -> bool:
     """A refused create that proves an object of that name was there."""
     return event.verb == "create" and event.subresource is None and event.code == 409 and event.outcome == "already_exists"
 
 
-def sequence(events: Sequence[Event]) -> list[Event]:
+def sequence(events: Sequence[Touch]) -> list[Touch]:
     """Events in the order they took effect: those with resource versions by these, in the places they take by time."""
     out = list(events)
     places = [i for i, e in enumerate(out) if e.rv is not None and e.ok and not gone(e)]
@@ -232,13 +232,13 @@ class _Run:
         self.life.revisions.append(revision)
         self.high = max(self.high, revision.event.rv or -1)
 
-    def doubt(self, event: Event) -> None:
+    def doubt(self, event: Touch) -> None:
         """A write that may have been done."""
         self.life.maybe.append(event)
         if self.now is not None:
             self.keep(Revision(event, UNKNOWN, self.now.object, doubt(event)))
 
-    def missing(self, event: Event) -> None:
+    def missing(self, event: Touch) -> None:
         """It was not there any more: it ended before, unseen; a write given up moments ago may still have come after."""
         begun = self.now.event.time if self.now is not None else None
         if begun is None and self.life.maybe and self.life.maybe[-1].time + LANDING < event.received:
@@ -246,13 +246,13 @@ class _Run:
         if begun is not None and begun < event.received and self.life.ended is None:
             self.life.ended = event
 
-    def there(self, event: Event) -> None:
+    def there(self, event: Touch) -> None:
         """A create of the same name was refused since it was there, which tells nothing but that."""
         if self.now is None and self.life.maybe:
             seen = f"{doubt(self.life.maybe[-1])}, and {event.actor} was told that it exists ({event.audit_id})"
             self.keep(Revision(event, EXISTS, None, seen))
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Touch) -> None:
         life, now = self.life, self.now
         if life.deleted is None and (event.verb in ("delete", "deletecollection") or event.subresource == "eviction"):
             life.deleted = event
@@ -266,13 +266,13 @@ class _Run:
             self.keep(step)
 
 
-def doubt(event: Event) -> str:
+def doubt(event: Touch) -> str:
     """Both readings of a write whose outcome the log does not hold, in words."""
     code = f"answered {event.code}" if event.code else "answered nothing that is in the log"
     return f"{event.verb} by {event.actor} ({event.audit_id}) was {code}: it may have been done, or not"
 
 
-def _step(now: Revision | None, event: Event, high: int) -> Revision | None:
+def _step(now: Revision | None, event: Touch, high: int) -> Revision | None:
     """The revision after an event; None where it tells nothing new."""
     body = event.body
     if body is not None and event.rv is not None and event.rv < high:
@@ -283,7 +283,7 @@ def _step(now: Revision | None, event: Event, high: int) -> Revision | None:
     return _written(now, event, body) if event.writes else _read(now, event, body, high)
 
 
-def _read(now: Revision | None, event: Event, body: dict[str, Any] | None, high: int) -> Revision | None:
+def _read(now: Revision | None, event: Touch, body: dict[str, Any] | None, high: int) -> Revision | None:
     """What a read tells that does not show the whole object."""
     if now is None:
         return Revision(event, METADATA if body else EXISTS, body)
@@ -295,7 +295,7 @@ def _read(now: Revision | None, event: Event, body: dict[str, Any] | None, high:
     return Revision(event, METADATA if body else EXISTS, body)
 
 
-def _written(now: Revision | None, event: Event, body: dict[str, Any] | None) -> Revision:
+def _written(now: Revision | None, event: Touch, body: dict[str, Any] | None) -> Revision:
     """A write whose answer does not show the whole object, applied to what was there before."""
     made, note = derive(now.object if now else None, event, known=now.known if now else None)
     if made is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auditlens.forensics.events import Event
+from auditlens.forensics.events import Touch
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +45,7 @@ _SQL = """
 """
 
 
-def unexplained(con: duckdb.DuckDBPyConnection, event: Event) -> bool:
+def unexplained(con: duckdb.DuckDBPyConnection, event: Touch) -> bool:
     """Whether revisions around a write of unknown outcome are missing, more of them than the server's own writes account for.
 
     The server writes some keys that no request shows (its lease among the apiservers, every 10 s); how many is taken from the

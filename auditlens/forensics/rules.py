@@ -14,7 +14,7 @@ from auditlens import kinds
 from auditlens.answers.address import Address
 from auditlens.forensics import endings
 from auditlens.forensics.bodies import items, part, text
-from auditlens.forensics.events import Event
+from auditlens.forensics.events import Touch
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import (
     CERTAIN,
@@ -31,10 +31,10 @@ from auditlens.forensics.tracer import (
     refs_of,
 )
 
-Rule = Callable[[Tracer, Life, Event], "Cause | str | None"]
+Rule = Callable[[Tracer, Life, Touch], "Cause | str | None"]
 
 
-def cause(tracer: Tracer, life: Life, event: Event, who: str) -> Cause | str | None:
+def cause(tracer: Tracer, life: Life, event: Touch, who: str) -> Cause | str | None:
     """What made the controller `who` send `event` about an object; a text where the log cannot tell, None where no rule fits."""
     if event.subresource == "status" and who != "certificate-controller":
         return f"{who} reports in the status what it found; no request made it do so"
@@ -57,7 +57,7 @@ def _driven(owner: Life, found: Driven | None, rule: str, why: str) -> Cause | s
     return Cause(owner, found.event, found.words, f"{rule}: {why}", CERTAIN if found.known else LIKELY)
 
 
-def _owner_life(tracer: Tracer, life: Life, event: Event) -> tuple[Life, str] | str:
+def _owner_life(tracer: Tracer, life: Life, event: Touch) -> tuple[Life, str] | str:
     """The owner whose wish a controller carries out, and how sure that is; by name where no body names one.
 
     That is the controlling owner (controllerRef): other owners only keep an object alive.
@@ -84,7 +84,7 @@ def _owner_life(tracer: Tracer, life: Life, event: Event) -> tuple[Life, str] | 
     return f"no body in the log shows who owns {life.key}; it takes create of {life.key.resource} at RequestResponse"
 
 
-def _owner(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _owner(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """A controller makes or changes what its owner asks for."""
     found = _owner_life(tracer, life, event)
     if isinstance(found, str):
@@ -100,7 +100,7 @@ def _weaker(found: Cause, sure: str) -> Cause:
     return replace(found, sure=min(found.sure, sure, key=SURE.index))
 
 
-def _scaled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _scaled(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """A workload controller deletes pods because it is to have fewer, or other ones."""
     found = _owner_life(tracer, life, event)
     if isinstance(found, str):
@@ -115,7 +115,7 @@ def _scaled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return out if isinstance(out, str) else _weaker(out, sure)
 
 
-def _replicated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _replicated(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """replicaset-controller creates pods: for more replicas, or in place of one that went."""
     found = _owner_life(tracer, life, event)
     if isinstance(found, str):
@@ -133,7 +133,7 @@ def _replicated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return out if isinstance(out, str) else _weaker(out, sure)
 
 
-def _siblings(tracer: Tracer, owner: Life, since: Event, event: Event) -> tuple[int, int, Event | None]:
+def _siblings(tracer: Tracer, owner: Life, since: Touch, event: Touch) -> tuple[int, int, Touch | None]:
     """Pods the owner had before a change, those made since with `event`, and the last of it that was deleted in between."""
     alive: set[str | None] = set()
     made, gone, first = 0, None, set()
@@ -157,7 +157,7 @@ def _siblings(tracer: Tracer, owner: Life, since: Event, event: Event) -> tuple[
 _ROLLOUT = ("spec.replicas", "spec.template", "spec.paused", "spec.strategy", "spec.rollbackTo", "spec.revisionHistoryLimit")
 
 
-def _rolled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _rolled(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The deployment controller sizes ReplicaSets for a change of replicas or template; what else of the spec changed is none of it."""
     found = _owner_life(tracer, life, event)
     if isinstance(found, str) or life.key.resource != "replicasets":
@@ -167,14 +167,14 @@ def _rolled(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return out if isinstance(out, str) else _weaker(out, sure)
 
 
-def _followed(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _followed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """Endpoints are made and deleted with their Service, and change with its pods."""
     if event.verb in ("update", "patch"):
         return "endpoints follow pods and their readiness; which of them made this change no request shows"
     return _owner(tracer, life, event)
 
 
-def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _hpa(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object."""
     wanted = Address("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
     for hpa in tracer.lives(wanted):
@@ -194,14 +194,14 @@ def _hpa(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return "no HorizontalPodAutoscaler in the log targets it; it takes create and update of horizontalpodautoscalers at Request"
 
 
-def _bound(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _bound(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     made = next((e for e in life.events if e.verb == "create" and e.subresource is None and e.ok), None)
     if made is None:
         return "who created the pod is not in the log; it takes create of pods at Metadata"
     return Cause(life, made, f"{life.key} created", "scheduling: the scheduler binds pods that are created", CERTAIN)
 
 
-def _signed(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _signed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The signer signs what was approved (KEP-1513)."""
     for e in reversed(life.events):
         if e.subresource == "approval" and e.ok and e.received <= event.time:
@@ -209,7 +209,7 @@ def _signed(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return "the approval is not in the log; it takes update of certificatesigningrequests/approval at Metadata"
 
 
-def _namespace_made(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _namespace_made(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """Controllers that put an object into every new namespace."""
     namespace = tracer.namespace(life.key.namespace, life.key.cluster, event.time)
     made = next((e for e in namespace.events if e.verb == "create" and e.ok), None) if namespace else None
@@ -218,7 +218,7 @@ def _namespace_made(tracer: Tracer, life: Life, event: Event) -> Cause | str | N
     return Cause(namespace, made, f"{namespace.key} created", "namespace-made: every namespace gets one", CERTAIN)
 
 
-def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _collected(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """The garbage collector unties dependants of a deleted owner, or lets go of what waited for its dependants."""
     before = next((r for r in reversed(life.revisions) if r.event.order < event.order and r.object is not None), None)
     after = next((r for r in life.revisions if r.event is event and r.object is not None), None)
@@ -240,7 +240,7 @@ def _collected(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return "no deletion of an owner is in the log"
 
 
-def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _aggregated(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """clusterrole-aggregation-controller copies rules from ClusterRoles that match aggregationRule."""
     best: Cause | None = None
     wanted = _selected(life, event)
@@ -257,14 +257,14 @@ def _aggregated(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return best or "no ClusterRole whose labels it aggregates is in the log"
 
 
-def _selected(life: Life, event: Event) -> list[dict[str, str]]:
+def _selected(life: Life, event: Touch) -> list[dict[str, str]]:
     """The labels that an aggregated role chooses roles by; those of admin, edit and view where no body shows them."""
     chosen = items(body_at(life, event.time), "aggregationRule", "clusterRoleSelectors")
     found = [part(s, "matchLabels") for s in chosen]
     return [f for f in found if f] or [{f"rbac.authorization.k8s.io/aggregate-to-{life.key.name}": "true"}]
 
 
-def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
+def _apiserver(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """What the apiserver keeps beside Services and CRDs (registry/core/service/ipallocator, crdregistration)."""
     body, deletes = body_at(life, event.time), event.verb == "delete"
     parent = part(body, "spec", "parentRef")
@@ -280,9 +280,9 @@ def _apiserver(tracer: Tracer, life: Life, event: Event) -> Cause | str | None:
     return _owner(tracer, life, event)
 
 
-def _beside(found: list[Life], event: Event, deletes: bool, rule: str) -> Cause | str | None:
+def _beside(found: list[Life], event: Touch, deletes: bool, rule: str) -> Cause | str | None:
     """The create or delete nearest in time, which may be answered after what it brought about."""
-    hits: list[tuple[Any, Life, Event]] = []
+    hits: list[tuple[Any, Life, Touch]] = []
     for x in found:
         for e in x.events:
             if e.ok and e.subresource is None and e.verb == ("delete" if deletes else "create") and e.received <= event.time:

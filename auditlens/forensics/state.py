@@ -16,7 +16,7 @@ from auditlens.answers.address import Address, address
 from auditlens.answers.window import moment
 from auditlens.forensics import replay, revisions
 from auditlens.forensics.bodies import text
-from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Event, Key, load, lost
+from auditlens.forensics.events import NOT_OBJECTS, WHOLE, WRITES, Key, Touch, load, lost
 from auditlens.forensics.windows import ADDRESS, Flying, Listed, absent, in_flight, lists
 from auditlens.lake import Lake
 from auditlens.quoting import listed
@@ -47,7 +47,7 @@ class Known:
     uid: str | None
     kind: str | None
     fidelity: str  # exact, derived, metadata, exists, unknown
-    event: Event
+    event: Touch
     object: dict[str, Any] | None
     note: str | None = None
 
@@ -168,7 +168,7 @@ def _doubtful(con: duckdb.DuckDBPyConnection, life: replay.Life) -> Known | None
     return Known(life.key, None, _kind_of(life.key), replay.UNKNOWN, event, None, note)
 
 
-def _hint(con: duckdb.DuckDBPyConnection, event: Event) -> str:
+def _hint(con: duckdb.DuckDBPyConnection, event: Touch) -> str:
     """What the store's revisions say of a doubtful write, which proves nothing of this one."""
     if not revisions.unexplained(con, event):
         return ""
@@ -184,7 +184,7 @@ def _uid(body: dict[str, Any] | None) -> str | None:
     return text(body, "metadata", "uid")
 
 
-def candidates(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None, flying: Flying) -> list[Event]:
+def candidates(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | None, flying: Flying) -> list[Touch]:
     """For each object the response that last held it whole, and all that may have changed it since; ordered by key."""
     where, params = wanted.where()
     missing = lost(con, where, params, when)

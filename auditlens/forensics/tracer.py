@@ -15,7 +15,7 @@ from auditlens.errors import UsageError
 from auditlens.forensics import authors, replay
 from auditlens.forensics.bodies import items, text
 from auditlens.forensics.changes import Change, words
-from auditlens.forensics.events import WRITES, Event, Key, load
+from auditlens.forensics.events import WRITES, Key, Touch, load
 from auditlens.forensics.replay import Life
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ CONTROLLERS = frozenset((
 ))  # fmt: skip
 
 
-def controller(event: Event) -> str | None:
+def controller(event: Touch) -> str | None:
     """The control-plane component behind a request, None for anybody else.
 
     With --use-service-account-credentials each controller has a service account; without, the user agent ends in its name
@@ -74,7 +74,7 @@ class Cause:
     """A request that brought another about: the rule that says so, and how sure it is."""
 
     life: Life
-    event: Event
+    event: Touch
     effect: str
     rule: str
     sure: str
@@ -91,7 +91,7 @@ class Tracer:
         self._status: dict[Address, list[Life]] = {}
         self._kinds: dict[tuple[str, str], Address | None] = {}
         self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
-        self._siblings: dict[str, list[Event]] = {}
+        self._siblings: dict[str, list[Touch]] = {}
 
     def lives(self, wanted: Address) -> list[Life]:
         """The lives of what a target means; from reads where no write holds a body."""
@@ -191,7 +191,7 @@ class Tracer:
             for one, lives in names.items():
                 self._known.setdefault(one, lives)
 
-    def siblings(self, owner: Life) -> list[Event]:
+    def siblings(self, owner: Life) -> list[Touch]:
         """Creations and deletions of what an owner controls, in order."""
         if owner.uid is None:
             return []
@@ -331,7 +331,7 @@ def group_of(api_version: str | None) -> str:
 class Driven:
     """The write that gave an object what its controller then acted on."""
 
-    event: Event
+    event: Touch
     words: str
     known: bool  # the bodies show the change; else it is only the last write by somebody else
     limit: str | None = None  # why it cannot be told which write it was, this being the last that it may have been

@@ -16,7 +16,7 @@ from auditlens.answers.window import moment
 from auditlens.errors import UsageError
 from auditlens.forensics import authors, endings, rules
 from auditlens.forensics.changes import words
-from auditlens.forensics.events import Event
+from auditlens.forensics.events import Touch
 from auditlens.forensics.history import several
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Tracer, controller, under
@@ -33,7 +33,7 @@ class Link:
     """One request of a chain; `rule` says why it is in it."""
 
     effect: str
-    event: Event
+    event: Touch
     rule: str
     sure: str
 
@@ -153,7 +153,7 @@ def _never(lives: list[Life], what: str | None, when: dt.datetime | None) -> str
     return f"{key} was not {did} in the time the log covers"
 
 
-def _doubtful(life: Life, what: str | None) -> list[Event]:
+def _doubtful(life: Life, what: str | None) -> list[Touch]:
     """Writes that may have been what was asked about, for all the log shows."""
     if what == "delete":
         return [e for e in life.maybe if e.verb in ("delete", "deletecollection")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auditlens.answers.address import Address
-from auditlens.forensics.events import Event, Key
+from auditlens.forensics.events import Key, Touch
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,7 +65,7 @@ def lists(con: duckdb.DuckDBPyConnection, wanted: Address, when: dt.datetime | N
     return list(found.values())
 
 
-def absent(key: Key, uid: str | None, last: Event, listed: list[Listed]) -> bool:
+def absent(key: Key, uid: str | None, last: Touch, listed: list[Listed]) -> bool:
     """Whether a complete list at a later resource version does not have the object."""
     for one in listed:
         same = (one.cluster, one.group, one.resource) == (key.cluster, key.group, key.resource)
