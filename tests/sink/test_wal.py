@@ -6,8 +6,10 @@ import json
 import os
 import stat
 import struct
+import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -375,3 +377,100 @@ def test_a_derived_key_is_that_of_rfc_5869() -> None:
     """Its first test case, whose key of 42 bytes begins with these 32; and a library's own."""
     key = Redactor(bytes([0x0B] * 22)).derived(bytes(range(0xF0, 0xFA)), bytes(range(13)))
     assert key.hex() == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
+
+
+def _sealed(directory: Path) -> bool:
+    return any(p.suffix == ".seg" for p in directory.iterdir())
+
+
+def _within(seconds: float, what: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        time.sleep(0.01)
+    return what()
+
+
+def test_the_directory_is_made_with_those_above_it(tmp_path: Path) -> None:
+    _fill(tmp_path / "var" / "lib" / "wal", [b"{}"])
+    assert _bodies(tmp_path / "var" / "lib" / "wal") == [b"{}"]
+
+
+def test_a_segment_waits_for_others_only_as_long_as_it_may(tmp_path: Path) -> None:
+    wal = Wal(tmp_path, seal_after=0.05)
+    wal.append(POST, [b"{1}"]).result(10)
+    assert _within(30, lambda: _sealed(tmp_path)), "nothing else comes, and it is drained all the same"
+    wal.append(POST, [b"{2}"]).result(10)
+    assert _within(30, lambda: len(segments(tmp_path)) == 2)
+    wal.close()
+
+
+def test_a_segment_is_not_sealed_while_it_may_wait(tmp_path: Path) -> None:
+    wal = Wal(tmp_path, seal_after=3600)
+    for n in range(3):
+        wal.append(POST, [b"{%d}" % n]).result(10)
+    time.sleep(0.2)
+    assert not _sealed(tmp_path)
+    wal.close()
+    assert len(segments(tmp_path)) == 1
+
+
+def test_a_segment_grows_while_the_drain_has_work(tmp_path: Path) -> None:
+    """Sealed segments wait for it: one more would only be one more commit."""
+    idle = threading.Event()
+    wal = Wal(tmp_path, seal_after=0.01, hurry=idle.is_set)
+    for n in range(3):
+        wal.append(POST, [b"{%d}" % n]).result(10)
+        time.sleep(0.05)
+    assert not _sealed(tmp_path)
+    idle.set()
+    assert _within(30, lambda: _sealed(tmp_path))
+    wal.close()
+    assert len(segments(tmp_path)) == 1
+
+
+def test_a_segment_is_filled_to_the_byte(tmp_path: Path) -> None:
+    record = FRAME + len(encode(POST)) + 100
+    wal = Wal(tmp_path, segment_bytes=2 * record)
+    for _ in range(3):
+        wal.append(POST, [b"x" * 100]).result(10)
+    wal.close()
+    assert [s.size for s in segments(tmp_path)] == [2 * record, record]
+    _fill(tmp_path / "at once", [b"x" * 100] * 3, segment_bytes=2 * record)
+    assert [s.size for s in segments(tmp_path / "at once")] == [2 * record, record]
+
+
+def test_a_failed_write_leaves_what_was_synced_and_not_a_byte_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fail = os.fdatasync, False
+
+    def sync(fd: int) -> None:
+        if fail:
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    wal = Wal(tmp_path)
+    fail = True
+    with pytest.raises(WalError):
+        wal.append(POST, [b"{lost}"]).result(10)
+    assert not segments(tmp_path) and not list(tmp_path.glob("*.open")), "a segment in which nothing was synced is none"
+    fail = False
+    wal.append(POST, [b"{kept}"]).result(10)
+    fail = True
+    with pytest.raises(WalError):
+        wal.append(POST, [b"{lost}"]).result(10)
+    wal.close()
+    (segment,) = segments(tmp_path)
+    assert segment.size == FRAME + len(encode(POST)) + len(b"{kept}")
+
+
+def test_files_that_only_begin_like_segments_are_left_alone(tmp_path: Path) -> None:
+    """Copies that people and backups make: they are no segments, no numbers, and no reason not to start."""
+    key = "ab" * 16
+    copies = [f"000000000900.{key}.seg.bak", f"000000000901.{key}.seg.open", f"000000000902.{key}.open.swp"]
+    for name in copies:
+        (tmp_path / name).write_bytes(b"{}")
+    assert _fill(tmp_path, [b"{1}"]) == []
+    assert _fill(tmp_path, [b"{2}"]) == []
+    assert all((tmp_path / name).read_bytes() == b"{}" for name in copies)
+    assert max(s.number for s in segments(tmp_path)) < 900
+    assert _bodies(tmp_path) == [b"{1}", b"{2}"]
