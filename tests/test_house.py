@@ -148,6 +148,23 @@ def test_each_word_is_said_in_one_place() -> None:
     assert found(r"\bparse_time\(", ".py") == {"auditlens/answers/window.py", "auditlens/times.py"}
 
 
+TRACKED = {str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.is_file() and not {".git", ".venv"} & set(p.parts)}
+ELSEWHERE = re.compile(r"/etc/|\.streamlit/|.*NAME\.")  # files of a reader's own, and placeholders
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "sample-logs/README.md", *sorted(
+    f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])  # fmt: skip
+def test_what_a_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    shown = {name for name in re.findall(r"`([\w./-]+\.(?:py|sql|toml|md|tsv|yaml))`", text) if not ELSEWHERE.match(name)}
+    assert {name for name in shown if not any(f"/{there}".endswith(f"/{name}") for there in TRACKED)} == set()
+    # modules as `importing.sources`, by the rooms of the package
+    rooms = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if (p / "__init__.py").exists() or p.suffix == ".py"}
+    dotted = {name.removeprefix("auditlens.") for name in re.findall(r"`((?:\w+\.)+\w+)`", text) if name not in shown}
+    modules = {str(p.relative_to(PACKAGE)).removesuffix(".py").replace("/", ".") for p in MODULES}
+    assert {name for name in dotted if name.partition(".")[0] in rooms - set(TABLES) and name not in modules} == set()
+
+
 def test_every_package_is_one() -> None:
     """A folder without __init__.py is invisible to the import contract and to mypy's package list."""
     for folder in {p.parent for p in MODULES}:
