@@ -340,6 +340,12 @@ class Imports(Table):
     version: str | None = col("auditlens version that wrote it.")
     redact_key_id: str | None = col("Id of the redaction key; null when redaction was off.")
     policy: str | None = col("Digest of the policy of `import --policy`; null when nothing was left out.")
+    file_fingerprint: str | None = col(
+        "What its content is known by, whatever it is called later: a hash of the first line, 4 KiB of it at most; null while that "
+        "was not whole, and for what was posted."
+    )
+    byte_offset: int | None = col("Where in that content it begins: a followed file comes in slices.")
+    directory: str | None = col("Where the import ran, if `source` is relative to it.")
 
 
 class Duplicates(Table):
@@ -510,5 +516,7 @@ IDENTITY = (
 )  # fmt: skip
 RICHEST_FIRST = (
     "case level when 'RequestResponse' then 0 when 'Request' then 1 when 'Metadata' then 2 else 3 end",
-    "truncated", "partial", "source", "line", "item nulls first", "import_id",
+    "truncated", "partial",
+    "starts_with(source, 'webhook:') or source = '-'",  # what stands in a file leads to its line
+    "source", "line", "item nulls first", "import_id",
 )  # fmt: skip

@@ -63,6 +63,9 @@ class Read:
     file_bytes: int = 0  # 0 for a pipe
     sha256: str = ""  # of the content; empty until known
     policy: str | None = None  # digest of the filter it went through
+    fingerprint: str | None = None  # what a file is known by, and where in it this begins
+    byte_offset: int | None = None
+    directory: str | None = None  # what its name is relative to
 
     @property
     def transaction(self) -> tuple[str, int]:
@@ -160,6 +163,9 @@ def _imports_row(read: Read, batch_id: str, first: int | None, last: int | None,
         "version": version("auditlens"),
         "redact_key_id": redactor.key_id or None,
         "policy": read.policy,
+        "file_fingerprint": read.fingerprint,
+        "byte_offset": read.byte_offset,
+        "directory": read.directory,
     }
 
 

@@ -86,6 +86,11 @@ class SourceFile:
         return f"{rotated['stem']}{rotated['ext'] or ''}" if rotated else plain
 
     @property
+    def directory(self) -> str | None:
+        """What its name is relative to: where this process runs; None for a name that needs none."""
+        return None if self.name == STDIN or Path(self.name).is_absolute() else str(Path.cwd())
+
+    @property
     def compressed(self) -> bool:
         """Whether the content is stored as something else, such as compressed; told by its first bytes, not by the name."""
         if self.path is None:

@@ -13,6 +13,7 @@ CHUNK = 64 << 20  # bytes; DuckDB peaks at about 600 MiB for one such chunk of a
 MAX_LINE = 64 << 20
 _FIRST = 1 << 20  # a buffer of CHUNK bytes takes 20 ms to make: most of the time that a small file needs
 HEAD = 1 << 20  # what is kept of a longer line: enough for every field before the bodies
+FINGERPRINT = 4096  # bytes of the first line
 
 
 class Readable(Protocol):
@@ -21,8 +22,17 @@ class Readable(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
+def fingerprint(head: bytes | memoryview) -> str | None:
+    """What a file is known by: a hash of its first line, of which FINGERPRINT bytes are enough; None while it is not whole."""
+    head = bytes(head[:FINGERPRINT])
+    end = head.find(b"\n") + 1
+    if not end and len(head) < FINGERPRINT:
+        return None
+    return hashlib.sha256(head[: end or FINGERPRINT]).hexdigest()[:32]
+
+
 class ChunkReader:
-    """Iterates over the chunks of a stream; afterwards `sha256`, `bytes` and `error` tell about the whole.
+    """Iterates over the chunks of a stream; afterwards `sha256`, `bytes`, `fingerprint` and `error` tell about the whole.
 
     A chunk is a view of the buffer it was read into: nothing is copied but the line that a buffer ends in.
 
@@ -43,6 +53,7 @@ class ChunkReader:
         self._digest = hashlib.sha256()
         self._line, self._offset = 1, 0
         self.bytes = 0
+        self.fingerprint: str | None = None
         self.error: str | None = None  # why reading ended early, if it did
 
     @property
@@ -66,6 +77,8 @@ class ChunkReader:
                     self._ended = True
                     break
                 filled += read
+            if not self.bytes:
+                self.fingerprint = fingerprint(view[:filled])
             if self._known is None:
                 self._digest.update(view[len(begun) : filled])
         self.bytes += filled - len(begun)

@@ -131,8 +131,12 @@ class _Into:
         start, end = tail.offset, tail.offset + size
         digest = hashlib.sha256(chunk.data).hexdigest()
         import_id = hashlib.sha256(f"{self._app(tail.fingerprint)}:{start}:{end}".encode()).hexdigest()[:16]
-        source = Source(tail.name, SourceFile(None, tail.name).instance, import_id, self.cluster)
-        read = Read(source, SourceReport(tail.name, bytes=size), sha256=digest, policy=self.keep.digest if self.keep else None)
+        file = SourceFile(None, tail.name)
+        source = Source(tail.name, file.instance, import_id, self.cluster)
+        read = Read(
+            source, SourceReport(tail.name, bytes=size), sha256=digest, policy=self.keep.digest if self.keep else None,
+            fingerprint=tail.fingerprint, byte_offset=start, directory=file.directory,
+        )  # fmt: skip
         batch_id = uuid.uuid4().hex[:16]
         with self.lake.staging() as staging:
             writer = Writer(self.con, staging, batch_id, self.redactor)

@@ -194,7 +194,10 @@ class _Run:
         import_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
         source = Source(file.name, file.instance, import_id, self.cluster)
         report = SourceReport(file.name)
-        return Read(source, report, file=file, file_sha256=digest, file_bytes=size, sha256=content, policy=self.policy)
+        return Read(
+            source, report, file=file, file_sha256=digest, file_bytes=size, sha256=content, policy=self.policy,
+            byte_offset=0, directory=file.directory,
+        )  # fmt: skip
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
@@ -251,6 +254,7 @@ class _Run:
                     before = now
             self.progress(read.file_bytes - before)
         read.sha256 = read.sha256 or chunks.sha256
+        read.fingerprint = chunks.fingerprint
         read.report.take(reader)
         read.report.bytes = chunks.bytes
         if chunks.error:

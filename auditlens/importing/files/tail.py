@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -13,11 +12,10 @@ from typing import BinaryIO
 
 from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
-from auditlens.importing.files.chunks import HEAD, MAX_LINE
+from auditlens.importing.files.chunks import FINGERPRINT, HEAD, MAX_LINE, fingerprint
 from auditlens.importing.transform import PLAIN
 from auditlens.records import Chunk
 
-_FINGERPRINT = 4096  # bytes of the first line
 _SLICE = 32 << 20  # bytes per import
 BLOCK = 1 << 20
 _LINGER = 2.0  # seconds without growth after which a file that is gone is done with
@@ -119,13 +117,9 @@ def opened(path: Path) -> BinaryIO:
 
 
 def fingerprint_of(file: BinaryIO) -> str | None:
-    """Of the first line, 4 KiB of it at most; None while it is not whole."""
+    """What an open file is known by."""
     file.seek(0)
-    head = file.read(_FINGERPRINT)
-    end = head.find(b"\n") + 1
-    if not end and len(head) < _FINGERPRINT:
-        return None
-    return hashlib.sha256(head[: end or _FINGERPRINT]).hexdigest()[:32]
+    return fingerprint(file.read(FINGERPRINT))
 
 
 def siblings(path: Path) -> list[Path]:
