@@ -1,4 +1,4 @@
-"""`curl` and `trace`: a request to repeat, and a slow one to look at."""
+"""`curl`, `trace` and `evidence`: a request to repeat, a slow one to look at, and the lines a row rests on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Output = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (curl, trace):
+    for command in (curl, trace, evidence):
         app.command()(command)
 
 
@@ -44,3 +44,18 @@ def trace(
     from auditlens import face
 
     return tell(face.trace(str(lake), id), output)
+
+
+def evidence(
+    of: Annotated[str, typer.Argument(metavar="AUDIT_ID|SOURCE:LINE", help="A request, or a line as answers name it.")],
+    within: Annotated[
+        list[str] | None, typer.Option("--in", help="A further file or directory to look in, such as an archive. Repeatable.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The lines as they stand, Secrets and tokens included.")] = False,
+    lake: LakePath = LAKE,
+    output: _Output = None,
+) -> int:
+    """Show the lines a row rests on, where they stand today: also in a file that was rotated, renamed or compressed since."""
+    from auditlens import face
+
+    return tell(face.evidence(str(lake), of, within=within or (), raw=raw), output)

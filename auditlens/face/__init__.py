@@ -4,7 +4,7 @@ Every question about a log returns an `Answer`. The examples run, in a directory
 """
 
 from auditlens.face.asking import ask, follow, import_files, questions, sql
-from auditlens.face.logs import completeness, curl, trace
+from auditlens.face.logs import completeness, curl, evidence, trace
 from auditlens.face.objects import blame, diff, history, impact, state, why
 from auditlens.face.policies import coverage, lint, recommend, simulate
 
@@ -15,6 +15,7 @@ __all__ = [
     "coverage",
     "curl",
     "diff",
+    "evidence",
     "follow",
     "history",
     "impact",

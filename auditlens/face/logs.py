@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from auditlens.answers.answer import Answer, existing
 from auditlens.answers.window import Time, window
 from auditlens.face.rows import answered
@@ -84,3 +87,34 @@ def curl(request: str, lake: Lake | str) -> Answer:
     limits = dict.fromkeys(limit for one in found for limit in one.limits)
     show = ("method", "url", "notes", "audit_id", "evidence")
     return answered([r.as_dict() for r in found], limits, show, "Requests to repeat", text=text)
+
+
+def evidence(lake: Lake | str, of: str | Answer, *, within: str | Path | Iterable[str | Path] = (), raw: bool = False) -> Answer:
+    """The lines that rows rest on, where they stand today: a file that was rotated, renamed or compressed is still found.
+
+    Args:
+        lake: the lake, or its directory.
+        of: an audit id, a `SOURCE:LINE` as answers show it, or an answer.
+        within: further files and directories to look in; default: where the sources were.
+        raw: the lines as they stand, with all that an import replaces; default: up to the first body, without values.
+
+    Returns:
+        A row a line: `path` and `line` of today, the line as `content`, and `state`: `there`, `renamed`, `changed` (other lines of the
+        file are not what was imported, this one has the audit id), `gone`, or `no file` for what was posted to a sink or came through a
+        pipe. `text` is all of it for a terminal.
+
+    Raises:
+        UsageError: the lake has no such audit id, or no row of that source and line.
+
+    >>> answer = ask("lake", "who-deleted", "pod/web-1", namespace="shop", limit=1)
+    >>> evidence("lake", answer).frame.select("line", "state").rows()
+    [(21, 'there')]
+    """
+    from auditlens.forensics.evidence import evidence as run
+    from auditlens.output import plain
+
+    places = [within] if isinstance(within, (str, Path)) else list(within)
+    found, limits = run(existing(lake), of.evidence if isinstance(of, Answer) else of, within=places, raw=raw)
+    show = ("evidence", "state", "path", "content")
+    text = "".join([*(f"{row}\n" for row in found), *(f"# {plain(limit)}\n" for limit in limits)])
+    return answered([row.as_dict() for row in found], limits, show, "The lines, where they stand today", text=text)
