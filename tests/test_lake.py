@@ -172,3 +172,16 @@ def test_a_lake_that_two_versions_wrote_to_under_two_names_is_not_answered_from_
     shutil.copytree(tmp_path / "a" / "audit_objects", tmp_path / "a" / "touch")
     with pytest.raises(LakeError, match="an older auditlens wrote to this lake after a newer one"):
         rows(tmp_path / "a", "select count(*) from audit")
+
+
+@pytest.mark.parametrize("table", ["audit", "imports"])
+def test_an_import_into_a_lake_that_lost_a_file_ends_and_names_it(tmp_path: Path, table: str) -> None:
+    lake = tmp_path / "lake"
+    imported(lake, write(tmp_path / "a.log", [event(0), event(1)]))
+    (lost,) = Lake(lake).snapshot().files(table)
+    aside = lost.file.rename(tmp_path / "aside")
+    log = write(tmp_path / "b.log", [event(1), event(2)])
+    with pytest.raises(LakeError, match=f"{lost.file.name}: .* it is not there. Bring it back"):
+        imported(lake, log)
+    aside.rename(lost.file)
+    assert imported(lake, log).total()["duplicates"] == 1

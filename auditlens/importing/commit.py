@@ -21,6 +21,8 @@ from auditlens.lake import Lake, NewFile, Staging
 from auditlens.redact import Redactor
 from auditlens.tables import DERIVED, PRIMARY, TABLES, Audit, Duplicates, Imports, Klog, Rejects
 
+_LOOKS = 10  # at a lake of which files are missing: one after another would have to be compacted away to explain it
+
 
 @dataclass(slots=True)
 class SourceReport:
@@ -99,15 +101,19 @@ def commit_batch(
     copies, copied = find_copies(writer, [r.source for r in reads], batch_id, staging)
     if copies:
         lake.commit(Duplicates.NAME, copies)
+    looks = 0
     while True:  # until no other import finished between the look at the lake and the last commit
         snapshot = lake.snapshot()
         if any((lake.transaction(Imports.NAME, app_id) or 0) >= number for app_id, number in done):
             return False
         try:
             new, duplicates = find_duplicates(writer.con, snapshot, batch_id, staging)
-        except duckdb.IOException:
-            if snapshot.intact():
+        except duckdb.IOException as e:
+            looks += 1
+            if (gone := snapshot.gone()) is None:
                 raise
+            if looks == _LOOKS:
+                raise gone.missing() from e
             continue  # compaction took a file away
         if new:
             lake.commit(Duplicates.NAME, new)

@@ -180,9 +180,11 @@ class Lake:
             for attempt in range(_ATTEMPTS):
                 try:
                     self._last = version, self._snapshot()
-                except FileNotFoundError:  # `imports` was folded between reading its log and its files
+                except FileNotFoundError as e:  # `imports` was folded between reading its log and its files
                     if attempt == _ATTEMPTS - 1:
-                        raise
+                        there = self._files(Imports.NAME, self._open(Imports.NAME))
+                        gone = next((f for f in there if not f.file.exists()), None)
+                        raise (gone.missing() if gone else e) from e
                     continue
                 before, version = version, self.version()
                 if version == before or attempt >= _STEADY:

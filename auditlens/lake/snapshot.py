@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from auditlens.errors import LakeError
 from auditlens.quoting import quoted
 from auditlens.tables import Table
 
@@ -51,6 +52,13 @@ class DataFile:
         """Whether it was made of other files: its rows are of finished imports."""
         return self.prefix in (COMPACTED, FOLDED)
 
+    def missing(self) -> LakeError:
+        """What to say when the log names it, it is not there, and no compaction took it away."""
+        return LakeError(
+            f"{self.file}: the lake's log names this file, and it is not there. Bring it back from "
+            "a copy of the lake, or import into a new lake; `auditlens lake verify` lists every file that is missing or changed"
+        )
+
     @property
     def fingerprint(self) -> str:
         """The columns it was written with: Table.fingerprint() of that day."""
@@ -92,7 +100,11 @@ class Snapshot:
 
     def intact(self) -> bool:
         """Whether all its files are still there; compaction and retention take away what their commits replaced."""
-        return all(f.file.exists() for files in self.committed.values() for f in files)
+        return self.gone() is None
+
+    def gone(self) -> DataFile | None:
+        """The first of its files that is not there any more."""
+        return next((f for files in self.committed.values() for f in files if not f.file.exists()), None)
 
 
 def unless_gone(work: Callable[[], T], files: list[DataFile]) -> T | None:

@@ -279,9 +279,9 @@ class _Known:
             try:
                 tables = [pq.read_table(f.file, columns=names, schema=schema) for f in snapshot.files(Imports.NAME)]
                 break
-            except FileNotFoundError:
-                if lake.snapshot().versions == snapshot.versions:
-                    raise  # no compaction took it away
+            except FileNotFoundError as e:
+                if lake.snapshot().versions == snapshot.versions and (gone := snapshot.gone()):
+                    raise gone.missing() from e  # no compaction took it away
         table = pa.concat_tables([schema.empty_table().select(names), *tables])
         for name, wanted in (("cluster", cluster), ("policy", policy)):
             table = table.filter(pc.is_null(table[name]) if wanted is None else pc.equal(table[name], wanted))
