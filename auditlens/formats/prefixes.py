@@ -58,7 +58,8 @@ def host(line: Line) -> Line | None:
 
 _GREP = re.compile(rb"(.*?)(?:[:-]?\d+)?[:-]", re.DOTALL)  # `FILE:12:` before what was found, `FILE-13-` before what is around it
 _TIME = re.compile(RFC3339 + rb"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?")
-_STERN = re.compile(rb"([a-z0-9][a-z0-9.-]*) [a-z0-9][a-z0-9-]* ")  # POD CONTAINER
+_STERN = re.compile(rb"((?=[a-z]*[-.0-9])[a-z0-9][a-z0-9.-]*) [a-z0-9][a-z0-9-]* ")  # POD CONTAINER
+_BRACKETS = re.compile(rb"\[[^\[\]\s]*\]|\([^()\s]*\)")
 _MAX_LEARNED = 32
 
 
@@ -73,15 +74,16 @@ class Learned:
     def __init__(self) -> None:
         self._known: dict[str, tuple[re.Pattern[bytes], str | None]] = {}
 
+    def is_prefix(self, text: bytes) -> bool:
+        """Whether what stands before a record looks like a tool's prefix, or stood before another one, rather than being text."""
+        words = [word for word in _BRACKETS.sub(b" ", _TIME.sub(b" ", text)).split() if re.search(rb"\w", word)]
+        if is_one(text) and (len(words) < 2 or _STERN.fullmatch(text) or _file(text)):
+            return True
+        return _pattern(text)[0].decode("utf-8", "backslashreplace") in self._known
+
     def learn(self, line: Line, at: int) -> Line:
         """The record that begins at a position of the line."""
-        prefix = line.text[:at]
-        grep = _GREP.fullmatch(prefix)
-        if grep:
-            pattern, instance = re.escape(grep[1]) + (rb"[:-]?\d+[:-]" if prefix[-2:-1].isdigit() else rb"[:-]"), grep[1]
-        else:
-            stern = _STERN.fullmatch(prefix)
-            pattern, instance = b"".join(_times_open(prefix)), stern[1] if stern else b""
+        pattern, instance = _pattern(line.text[:at])
         key = pattern.decode("utf-8", "backslashreplace")
         name = instance.decode("utf-8", "replace") or None
         if len(self._known) < _MAX_LEARNED:
@@ -94,6 +96,20 @@ class Learned:
             if match := pattern.match(line.text):
                 return line.inner(line.text[match.end() :], instance=name, stream=f"prefixed {key}")
         return None
+
+
+def _file(text: bytes) -> re.Match[bytes] | None:
+    """A file's name as grep puts it before a line."""
+    grep = _GREP.fullmatch(text)
+    return grep if grep and (b"/" in grep[1] or not re.search(rb"\s", grep[1])) else None
+
+
+def _pattern(prefix: bytes) -> tuple[bytes, bytes]:
+    """What matches this prefix on other lines, and the instance it names, if it does."""
+    if grep := _file(prefix):
+        return re.escape(grep[1]) + (rb"[:-]?\d+[:-]" if prefix[-2:-1].isdigit() else rb"[:-]"), grep[1]
+    stern = _STERN.fullmatch(prefix)
+    return b"".join(_times_open(prefix)), stern[1] if stern else b""
 
 
 def _times_open(prefix: bytes) -> Iterator[bytes]:

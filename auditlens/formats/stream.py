@@ -265,6 +265,8 @@ class Stream:
             self.again.append(line.same(text[len(before) :]))
             return
         at = registry.embedded(text)
+        if at and not self.learned.is_prefix(text[:at]):
+            self.ledger.reject(line, "text line of no known format, a record glued to it", text[:at])
         inner = self.learned.learn(line, at) if at else self.learned.cut(line)
         if inner is not None:
             self.below = self.route(inner)

@@ -153,3 +153,40 @@ def test_a_chunk_of_plain_events_with_one_line_that_goes_on(behind: bytes) -> No
 
 def test_strings_that_look_like_more_keep_the_fast_path() -> None:
     assert not glue.several_documents(_written(_event(1, requestURI="/{x}y } z}1")) + b"\n")
+
+
+_WORDS = st.lists(
+    st.sampled_from([b"panic:", b"oops", b"line", b"(of", b"text)", b"it's", b"a=b", b"[x]", b"12", b"{}", b"at"]), min_size=3
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(_WORDS, st.sampled_from([b"", b" ", b"  ", b"\t", b": ", b" - ", b"2024-03-06T23:52:32Z "]), _WORDS, st.booleans()),
+             min_size=1, max_size=4),
+    st.sampled_from([b"", _KLOG[0] + b"\n", b"kube-apiserver-1 apiserver " + _KLOG[0] + b"\n"]),
+)  # fmt: skip
+def test_text_before_and_behind_an_event_is_kept(lines: list[tuple[list[bytes], bytes, list[bytes], bool]], above: bytes) -> None:
+    """Without a log entry's header it is a reject, below one it goes on with it; what a tool puts before each line is neither."""
+    data, texts = above, set()
+    for n, (words, separator, behind, goes_on) in enumerate(lines):
+        before, after = b"w%d " % n + b" ".join(words), b"v%d " % n + b" ".join(behind) if goes_on else b""
+        data += before + separator + _written(_event(n)) + (b" " + after if after else b"") + b"\n"
+        texts |= {before.decode(), after.decode()}
+    for path in (None, exact_path()):
+        if path is None:
+            found = read(data)
+        else:
+            with path:
+                found = read(data)
+        found.accounted()
+        assert sorted(found.audit_ids) == [str(n) for n in range(len(lines))]
+        kept = "\n".join([*(r.text.decode() for r in found.rejects), *(row["message"] for row in found.rows["klog"])])
+        assert [text for text in texts if text not in kept] == []
+
+
+def test_text_that_stands_before_every_line_is_kept_once() -> None:
+    found = read(b"".join(b"[GIN] my own tool says " + _written(_event(n)) + b"\n" for n in range(5)))
+    found.accounted()
+    assert found.audit_ids == ["0", "1", "2", "3", "4"]
+    assert [r.text for r in found.rejects] == [b"[GIN] my own tool says "]
