@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from auditlens import engine
 from auditlens.errors import UsageError
@@ -35,6 +36,7 @@ _METHODS = {
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _WRITES = ("POST", "PUT", "PATCH")
 _BUILT_IN = ("/api/", "/apis/apps/", "/apis/batch/", "/apis/policy/", "/apis/autoscaling/")
+_EXTRA = "Impersonate-Extra-"
 _SESSION = re.compile(r"/(?:exec|attach|portforward)(?:[?/]|$)")
 
 
@@ -192,24 +194,21 @@ def _impersonation(row: Mapping[str, Any]) -> dict[str, str]:
     groups = [g for g in row["impersonated_groups"] or () if g not in ("system:authenticated", "system:unauthenticated")]
     if groups:
         found["Impersonate-Group"] = "\n".join(groups)
-    return found
+    # the apiserver unescapes these names (apiserver pkg/endpoints/filters/impersonation)
+    extra = _map(row["impersonated_extra"])
+    return found | {f"{_EXTRA}{quote(key, safe='')}": "\n".join(values) for key, values in extra.items()}
 
 
-def _map(value: Any) -> dict[str, str]:
+def _map(value: Any) -> dict[str, Any]:
     """Arrow maps reach Python as objects or as lists of key and value."""
     return dict(value) if isinstance(value, dict) else {pair["key"]: pair["value"] for pair in value or ()}
 
 
 def _shell(request: Repeat) -> str:
-    lines = [f"# {plain(note)}" for note in (*request.notes, *request.limits)]
-    method = "-I" if request.method == "HEAD" else f"-X {_quoted(request.method)}"
-    parts = [f'curl {method} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"']
-    headers = {k: v for k, v in request.headers.items() if k.lower() not in _LEFT_OUT and _HEADER_NAME.fullmatch(k)}
     raw = hex_dump(request.body) if request.body else None
     body = request.body if raw is None else None
-    if body and not any(k.lower() == "content-type" for k in headers):
-        headers["Content-Type"] = "application/json"
-    parts += [f"  -H {_quoted(f'{key}: {one}')}" for key, value in headers.items() for one in _lines(key, value)]
+    method = "-I" if request.method == "HEAD" else f"-X {_quoted(request.method)}"
+    parts = [f'curl {method} --cacert "$CACERT" -H "Authorization: Bearer $TOKEN"', *_header_options(request, body)]
     if body:
         # -d would read a file that a leading @ names
         parts.append(f"  {'--data-raw' if body.startswith('@') else '-d'} {_quoted(body)}")
@@ -222,11 +221,18 @@ def _shell(request: Repeat) -> str:
     command = " \\\n".join(parts)
     if raw is not None:
         command = f"printf %s {base64.b64encode(raw).decode()} | base64 -d | " + command
-    return "\n".join([*lines, command])
+    return "\n".join([*(f"# {plain(note)}" for note in (*request.notes, *request.limits)), command])
+
+
+def _header_options(request: Repeat, body: str | None) -> list[str]:
+    headers = {k: v for k, v in request.headers.items() if k.lower() not in _LEFT_OUT and _HEADER_NAME.fullmatch(k)}
+    if body and not any(k.lower() == "content-type" for k in headers):
+        headers["Content-Type"] = "application/json"
+    return [f"  -H {_quoted(f'{key}: {one}')}" for key, value in headers.items() for one in _lines(key, value)]
 
 
 def _lines(key: str, value: str) -> list[str]:
-    return value.split("\n") if key == "Impersonate-Group" else [value]
+    return value.split("\n") if key == "Impersonate-Group" or key.startswith(_EXTRA) else [value]
 
 
 def _quoted(text: str) -> str:

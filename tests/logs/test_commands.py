@@ -58,7 +58,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         event(auditID="plain", verb="create", requestURI="/api/v1/namespaces/a/configmaps", requestObject={"kind": "ConfigMap"}, **own),
         event(auditID="bare", verb="create", level="Metadata", requestURI="/api/v1/namespaces/a/pods", **own),
         event(auditID="as", verb="patch", requestURI="/apis/x.example.com/v1/x/{y}?a=[1]", requestObject=[{"op": "remove", "path": "/a"}],
-              impersonatedUser={"username": "bob", "groups": ["ops", "dev", "system:authenticated"]}, **own),
+              impersonatedUser={"username": "bob", "groups": ["ops", "dev", "system:authenticated"],
+                                "extra": {"example.com/Team": ["red", "blue"], "note": ["a b"]}}, **own),
         event(auditID="hostile", user={"username": HOSTILE}, verb="update", requestURI=f"/api/v1/x?a={HOSTILE}",
               requestObject={"a": HOSTILE}, **own),
     )  # fmt: skip
@@ -101,6 +102,9 @@ def test_curl_of_an_impersonated_patch(lake: Path) -> None:
         "Impersonate-User: bob",
         "Impersonate-Group: ops",
         "Impersonate-Group: dev",
+        "Impersonate-Extra-example.com%2FTeam: red",
+        "Impersonate-Extra-example.com%2FTeam: blue",
+        "Impersonate-Extra-note: a b",
         "Content-Type: application/json-patch+json",
     } <= set(headers)
     assert "Impersonate-Group: system:authenticated" not in headers
