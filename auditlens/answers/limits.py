@@ -152,25 +152,11 @@ def _needs(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: W
         return [f"to be complete, this answer needs in the log: {' '.join(asked.needs.split())}"]
     has, lacks = [], []
     for one in asked.logged:
-        where, params = when.where()
-        named = [n for _, found in one.resources for n in found if n != "*"]
-        if of.resources and named and not set(of.resources) & {n.partition("/")[0] for n in named}:
-            continue  # not about these objects
-        if of.resource and not named:
-            named = list(of.resources)
-        parts = []
-        for name in named:
-            resource, _, subresource = name.partition("/")
-            parts.append(f"resource = {quoted(resource)}" + (f" and subresource = {quoted(subresource)}" if subresource else ""))
-        where += f" and ({' or '.join(parts)})" if parts else ""
-        where += f" and verb in ({listed(one.verbs)})" if one.verbs else ""
-        where += f" and cluster = {quoted(of.cluster)}" if of.cluster else ""
-        enough = LEVELS[LEVELS.index(one.level) :]
-        count, whole = con.execute(
-            f"select count(*), count(*) filter (where level in ({listed(enough)})) from audit where stage <> 'RequestReceived' and {where}",
-            params,
-        ).fetchall()[0]
-        what = f"{'/'.join(one.verbs) or 'any request'} of {', '.join(named) or 'anything'}"
+        resources = _asked_of(one, of)
+        if resources is None:
+            continue
+        count, whole = _counted(con, one, resources, of, when)
+        what = f"{'/'.join(one.verbs) or 'any request'} of {', '.join(resources) or 'anything'}"
         if not count:
             lacks.append(what + (f" ({one.why})" if one.why else ""))
         else:
@@ -182,6 +168,32 @@ def _needs(con: duckdb.DuckDBPyConnection, asked: Question, of: Address, when: W
         ]
         out.append(f"to be complete, this answer needs in the log: {' '.join(asked.needs.split())}")
     return out
+
+
+def _asked_of(one: Logged, of: Address) -> list[str] | None:
+    """The resources, with their subresources, of a need for some objects; empty is any, None that it is not about them."""
+    named = [n for _, found in one.resources for n in found if n != "*"]
+    if of.resources and named and not set(of.resources) & {n.partition("/")[0] for n in named}:
+        return None
+    return named or list(of.resources)
+
+
+def _counted(con: duckdb.DuckDBPyConnection, one: Logged, resources: Iterable[str], of: Address, when: Window) -> tuple[int, int]:
+    """The requests of a need that the log holds, and how many of them at its level or above."""
+    where, params = when.where()
+    parts = []
+    for name in resources:
+        resource, _, subresource = name.partition("/")
+        parts.append(f"resource = {quoted(resource)}" + (f" and subresource = {quoted(subresource)}" if subresource else ""))
+    where += f" and ({' or '.join(parts)})" if parts else ""
+    where += f" and verb in ({listed(one.verbs)})" if one.verbs else ""
+    where += f" and cluster = {quoted(of.cluster)}" if of.cluster else ""
+    enough = LEVELS[LEVELS.index(one.level) :]
+    count, whole = con.execute(
+        f"select count(*), count(*) filter (where level in ({listed(enough)})) from audit where stage <> 'RequestReceived' and {where}",
+        params,
+    ).fetchall()[0]
+    return count, whole
 
 
 def near(con: duckdb.DuckDBPyConnection, of: Address, *, user: str | None = None) -> list[str]:

@@ -75,6 +75,13 @@ def strategic_patch(value: Any, patch: dict[str, Any], type_: str | None) -> Any
     retained = patch.get(_RETAIN)
     if isinstance(retained, list):
         out = {k: v for k, v in out.items() if k in retained}
+    _set_fields(out, patch, type_)
+    _set_lists(out, patch, type_)
+    return out
+
+
+def _set_fields(out: dict[str, Any], patch: dict[str, Any], type_: str | None) -> None:
+    """What a strategic patch says of fields by their names."""
     fields, merges = _rules()["fields"].get(type_, {}), _rules()["merge"].get(type_, {})
     for key, wish in patch.items():
         if key in (_DIRECTIVE, _RETAIN) or key.startswith((_ORDER, _FROM_LIST)):
@@ -87,13 +94,19 @@ def strategic_patch(value: Any, patch: dict[str, Any], type_: str | None) -> Any
             out[key] = _merged(out.get(key), wish, merges[key][1], merges[key][2], patch.get(_ORDER + key))
         else:
             out[key] = deepcopy(wish)
-    for key, gone in patch.items():
-        if key.startswith(_FROM_LIST) and isinstance(gone, list) and isinstance(out.get(key[len(_FROM_LIST) :]), list):
-            out[key[len(_FROM_LIST) :]] = [v for v in out[key[len(_FROM_LIST) :]] if v not in gone]
-        if key.startswith(_ORDER) and key[len(_ORDER) :] not in patch and isinstance(out.get(key[len(_ORDER) :]), list):
-            name = key[len(_ORDER) :]
-            out[name] = _ordered(out[name], merges.get(name, ["", ""])[1], gone)
-    return out
+
+
+def _set_lists(out: dict[str, Any], patch: dict[str, Any], type_: str | None) -> None:
+    """What it says of lists beside them: values that go, and the order of those it does not hold."""
+    merges = _rules()["merge"].get(type_, {})
+    for key, said in patch.items():
+        name = key.removeprefix(_FROM_LIST).removeprefix(_ORDER)
+        if not isinstance(out.get(name), list):
+            continue
+        if key.startswith(_FROM_LIST) and isinstance(said, list):
+            out[name] = [v for v in out[name] if v not in said]
+        if key.startswith(_ORDER) and name not in patch:
+            out[name] = _ordered(out[name], merges.get(name, ["", ""])[1], said)
 
 
 def _merged(now: Any, wish: list[Any], key: str, type_: str, order: Any) -> list[Any]:

@@ -54,17 +54,27 @@ def search(now: scope.Scope) -> tuple[str, str, str, str] | None:
         elif not wanted:
             start(found, now)
         return None
+    return _read(seen, wanted, namespace)
+
+
+def _read(seen: pl.DataFrame, wanted: str, namespace: str) -> tuple[str, str, str, str]:
+    """The object that a page's address names: as the log spells it, or as kubectl takes it, deploy/web or a short name."""
     kind, _, name = wanted.partition("/")
     resource, _, group = kind.partition(".")
-    hit = next((r for r in seen.iter_rows(named=True) if (r["resource"], r["name"], r["namespace"] or "") == (resource, name, namespace)
-                and (not group or r["api_group"] == group)), None)  # fmt: skip
-    if hit is None:  # as kubectl takes it: deploy/web, or a custom kind by a short name
+    hit = _hit(seen, group, resource, namespace, name)
+    if hit is None:
         with suppress(UsageError):
             of = store.call("address", _meant, wanted)
             resource, group = of.resource or resource, of.group or group
-        hit = next((r for r in seen.iter_rows(named=True) if (r["resource"], r["name"], r["namespace"] or "") == (resource, name, namespace)
-                    and (not group or r["api_group"] == group)), None)  # fmt: skip
+        hit = _hit(seen, group, resource, namespace, name)
     return (hit["api_group"] or "" if hit else group), resource, namespace, name
+
+
+def _hit(seen: pl.DataFrame, group: str, resource: str, namespace: str, name: str) -> dict[str, Any] | None:
+    for row in seen.filter(resource=resource, name=name).iter_rows(named=True):
+        if (row["namespace"] or "") == namespace and group in ("", row["api_group"]):
+            return row
+    return None
 
 
 def _meant(lake: Lake, words: str) -> Address:
