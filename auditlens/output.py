@@ -113,10 +113,10 @@ def write_json(value: Any, out: BinaryIO | None = None) -> None:
 
 
 def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    return [{k: _maps(v) for k, v in row.items()} for row in frame.to_dicts()]
+    return [{k: maps(v) for k, v in row.items()} for row in frame.to_dicts()]
 
 
-def _maps(value: Any) -> Any:
+def maps(value: Any) -> Any:
     """Arrow maps reach Python as lists of key and value: back to objects."""
     if isinstance(value, list) and value and all(isinstance(v, dict) and v.keys() == {"key", "value"} for v in value):
         return {v["key"]: v["value"] for v in value}
@@ -181,7 +181,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, dict)):
-        value = _maps(value)
+        value = maps(value)
         if isinstance(value, list) and all(isinstance(v, str) for v in value):
             return ", ".join(value)
         return json.dumps(value, default=_json, ensure_ascii=False)

@@ -8,7 +8,7 @@ from typing import Any
 from auditlens import engine
 from auditlens.errors import UsageError
 from auditlens.lake import Lake
-from auditlens.output import plain, time_text
+from auditlens.output import maps, plain, time_text
 
 __all__ = ["TraceTree", "trace_tree"]
 
@@ -62,6 +62,7 @@ def trace_tree(lake: Lake, id: str) -> TraceTree:
         raise UsageError(f"{id}: the lake holds no trace of it{told}; the apiserver logs one for what takes longer than 500 ms")
     blocks: list[list[Row]] = []
     for row in rows:
+        row["fields"] = maps(row["fields"])
         if row["seq"] == 0 or not blocks:
             blocks.append([])
         blocks[-1].append(row)

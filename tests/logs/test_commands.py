@@ -166,6 +166,7 @@ def test_every_format_holds_the_same_steps(lake: Path) -> None:
     (step,) = span["steps"]
     assert (block["total_ms"], span["step_ms"], step["step_ms"]) == (2000.0, 1500.0, 1400.0)
     assert "steps" not in step and answer.limits == []
+    assert (span["fields"], step["fields"]) == ({"key": "/x"}, None)
     assert answer.evidence["line"].to_list() == [1] and answer.evidence["audit_id"].to_list() == ["slow"]
 
 
