@@ -23,7 +23,7 @@ def lint(*policies: str | Path, kubernetes_version: str = DEFAULT_VERSION) -> An
     """What kube-apiserver refuses of a policy, and what it takes without a word and that is wrong all the same.
 
     Args:
-        policies: files, names of presets, or text of policies (whatever has a line's end in it).
+        policies: files, names of presets, or text of policies (whatever has a line's end in it, or is a JSON object).
         kubernetes_version: release of the kube-apiserver.
 
     Returns:

@@ -105,5 +105,7 @@ def test_a_policy_is_a_file_a_preset_or_a_text(
     monkeypatch.setattr("sys.stdin", io.StringIO("rules: []"))  # one line, and yet no name
     assert main(["policy", "lint", "-", "-o", "json"]) == ExitCode.FINDINGS
     assert "AP103" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="a policy is a file, - or one of"):
-        face.coverage("no-such-policy")
+    assert face.lint('{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": []}').frame["file"].to_list() == [None]
+    for nothing in ("no-such-policy", "rules: []" * 999, "\0"):
+        with pytest.raises(UsageError, match="a policy is a file, - or one of"):
+            face.coverage(nothing)

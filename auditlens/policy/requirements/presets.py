@@ -28,20 +28,23 @@ def names() -> list[str]:
 
 
 def text_of(policy: str | Path) -> tuple[str, str | None]:
-    """The text of a policy and the name to call it by: of a file, of a preset, or the text itself, which has a line's end.
+    """The text of a policy and the name to call it by: of a file, of a preset, or the text itself.
+
+    A text has a line's end in it, or is a JSON object.
 
     Raises:
         UsageError: there is no such file or preset.
     """
-    if isinstance(policy, str) and "\n" in policy:
+    if isinstance(policy, str) and ("\n" in policy or policy.startswith("{")):
         return policy, None
     path = Path(policy)
-    if not path.exists() and path.name in names():
-        path = folder() / f"{path.name}.yaml"
     try:
+        if not path.exists() and path.name in names():
+            path = folder() / f"{path.name}.yaml"
         return path.read_text(encoding="utf-8", errors="replace"), str(policy)
-    except OSError as e:
-        raise UsageError(f"{policy}: {e.strerror}; a policy is a file, - or one of {', '.join(names())}") from e
+    except (OSError, ValueError) as e:  # ValueError: a name with NUL in it
+        why = e.strerror if isinstance(e, OSError) else e
+        raise UsageError(f"{policy}: {why}; a policy is a file, - or one of {', '.join(names())}") from e
 
 
 def load_preset(name: str, kubernetes_version: str = DEFAULT_VERSION) -> Policy:
