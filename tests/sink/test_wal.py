@@ -6,6 +6,8 @@ import json
 import os
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -474,3 +476,13 @@ def test_files_that_only_begin_like_segments_are_left_alone(tmp_path: Path) -> N
     assert all((tmp_path / name).read_bytes() == b"{}" for name in copies)
     assert max(s.number for s in segments(tmp_path)) < 900
     assert _bodies(tmp_path) == [b"{1}", b"{2}"]
+
+
+def test_a_process_ends_though_nobody_closed_its_log(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from auditlens.sink.wal import RecordHeader, Wal; "
+        "Wal(Path(sys.argv[1])).append(RecordHeader('lab', 1.5, '10.0.0.1'), [b'{}']).result(60)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    _fill(tmp_path, [b"{2}"])
+    assert _bodies(tmp_path) == [b"{}", b"{2}"]
