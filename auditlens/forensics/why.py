@@ -188,33 +188,31 @@ def changed(life: Life, paths: tuple[str, ...], when: dt.datetime | None, *, cre
     found: Cause | None = None
     shown = False
     for step in authors.steps(life.revisions):
-        r = step.revision
-        if when is not None and r.event.time > when:
+        if when is not None and step.revision.event.time > when:
             break
-        hits, first = under(step.changes, paths) if shown else [], not shown
-        own = [c for c in hits if step.authors[c.path].revision is r]
-        shown = shown or not authors.blind(r)
-        if r.event.verb == "create" and r.event.subresource is None:
-            if creation and r.event.ok:
-                found = Cause(life, r.event, f"{life.key} created", "direct: asked for", CERTAIN)
-        elif own:
-            found = Cause(life, r.event, f"{life.key}: {words(own, most=3)}", "direct: asked for", CERTAIN)
-        elif hits or (step.limit and any(authors.may_touch(r.event, p) for p in paths)):
-            limit = step.authors[hits[0].path].limit if hits else step.limit
-            rule = "seen: it was changed by then"
-            found = Cause(
-                life,
-                r.event,
-                f"{life.key}: {words(hits, most=3) or 'changed'}",
-                rule,
-                GUESS,
-                f"who changed it {limit}",
-                open=True,
-            )
-        elif not hits and r.event.ok and any(authors.asks(r.event, p) for p in paths) and (first or authors.blind(r)):
-            rule = "direct: asked for; what it was before is not recorded"
-            found = Cause(life, r.event, f"{life.key}: {' or '.join(paths)} asked for", rule, LIKELY)
+        found = _changed_by(life, step, paths, shown, creation) or found
+        shown = shown or not authors.blind(step.revision)
     return found
+
+
+def _changed_by(life: Life, step: authors.Step, paths: tuple[str, ...], shown: bool, creation: bool) -> Cause | None:
+    """What one write made of some fields; `shown`: the log has shown the object before, so that a difference is a change."""
+    r, event = step.revision, step.revision.event
+    hits = under(step.changes, paths) if shown else []
+    own = [c for c in hits if step.authors[c.path].revision is r]
+    if event.verb == "create" and event.subresource is None:
+        made = creation and event.ok
+        return Cause(life, event, f"{life.key} created", "direct: asked for", CERTAIN) if made else None
+    if own:
+        return Cause(life, event, f"{life.key}: {words(own, most=3)}", "direct: asked for", CERTAIN)
+    if hits or (step.limit and any(authors.may_touch(event, p) for p in paths)):
+        limit = step.authors[hits[0].path].limit if hits else step.limit
+        what = f"{life.key}: {words(hits, most=3) or 'changed'}"
+        return Cause(life, event, what, "seen: it was changed by then", GUESS, f"who changed it {limit}", open=True)
+    if event.ok and any(authors.asks(event, p) for p in paths) and (not shown or authors.blind(r)):
+        rule = "direct: asked for; what it was before is not recorded"
+        return Cause(life, event, f"{life.key}: {' or '.join(paths)} asked for", rule, LIKELY)
+    return None
 
 
 def _paths(what: str | None) -> tuple[str, ...]:
