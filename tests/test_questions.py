@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,13 @@ def tied(lake: Lake) -> Iterator[dict[str, duckdb.DuckDBPyConnection]]:
     yield made
     for con in made.values():
         con.close()
+
+
+def test_a_question_ends_with_its_order_and_limit() -> None:
+    """So that its rows can be counted without sorting them."""
+    for question in questions().values():
+        tail = question.sql[len(question.unsorted) :]
+        assert "$limit" not in question.unsorted and re.fullmatch(r"\norder by [^\n]+\nlimit \$limit\s*", tail), question.name
 
 
 @pytest.mark.parametrize("name", sorted(questions()))

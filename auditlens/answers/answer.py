@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EVIDENCE = ("audit_id", "source", "line", "item")  # the columns that lead from a row to the lines it rests on
 
+_AHEAD = 4  # times the limit: what is looked at before all there is is counted, which costs as much as the answer
+
 
 @dataclass(slots=True)
 class Answer:
@@ -167,15 +169,17 @@ def _bound(asked: Question, of: Address, values: Mapping[str, Any]) -> dict[str,
 def _rows(
     con: duckdb.DuckDBPyConnection, asked: Question, bound: dict[str, Any], timeout: float | None
 ) -> tuple[pl.DataFrame, int]:
-    """The rows up to the limit, and how many there are without it: counted only where one more than the limit is there."""
+    """The rows up to the limit, and how many there are without it: counted only where some more than the limit are there."""
     limit = bound.get("limit")
     if limit is None:
         frame = engine.query(con, asked.sql, bound, timeout=timeout)
         return frame, frame.height
-    frame = engine.query(con, asked.sql, bound | {"limit": limit + 1}, timeout=timeout)
-    if frame.height <= limit:
-        return frame, frame.height
-    counted = engine.query(con, f"select count(*) as n from ({asked.sql})", bound | {"limit": None}, timeout=timeout)
+    ahead = limit * _AHEAD
+    frame = engine.query(con, asked.sql, bound | {"limit": ahead + 1}, timeout=timeout)
+    if frame.height <= ahead:
+        return frame.head(limit), frame.height
+    rest = {k: v for k, v in bound.items() if k != "limit"}
+    counted = engine.query(con, f"select count(*) as n from ({asked.unsorted})", rest, timeout=timeout)
     return frame.head(limit), int(counted["n"][0])
 
 

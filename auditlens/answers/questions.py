@@ -124,6 +124,11 @@ class Question:
         return f"{kind}/NAME" if self.takes_object else kind
 
     @property
+    def unsorted(self) -> str:
+        """Its SQL without order and limit, to count the rows: with a limit of null DuckDB would sort them all."""
+        return self.sql[: self.sql.rindex("\norder by ")]
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The tables of the lake it reads, `audit` for all views and macros over it."""
         read = set(re.findall(r"\b(?:from|join)\s+(\w+)", self.sql, re.IGNORECASE))
