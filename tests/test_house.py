@@ -148,7 +148,8 @@ def test_each_word_is_said_in_one_place() -> None:
     assert found(r"\bparse_time\(", ".py") == {"auditlens/answers/window.py", "auditlens/times.py"}
 
 
-TRACKED = {str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.is_file() and not {".git", ".venv"} & set(p.parts)}
+SHOWN = [p for p in ROOT.iterdir() if not p.name.startswith(".") or p.name == ".ci"]  # not environments and caches
+FILES = {str(p.relative_to(ROOT)) for top in SHOWN for p in (top, *top.rglob("*")) if p.is_file()}
 ELSEWHERE = re.compile(r"/etc/|\.streamlit/|.*NAME\.")  # files of a reader's own, and placeholders
 
 
@@ -157,7 +158,7 @@ ELSEWHERE = re.compile(r"/etc/|\.streamlit/|.*NAME\.")  # files of a reader's ow
 def test_what_a_page_names_is_there(page: str) -> None:
     text = (ROOT / page).read_text()
     shown = {name for name in re.findall(r"`([\w./-]+\.(?:py|sql|toml|md|tsv|yaml))`", text) if not ELSEWHERE.match(name)}
-    assert {name for name in shown if not any(f"/{there}".endswith(f"/{name}") for there in TRACKED)} == set()
+    assert {name for name in shown if not any(f"/{there}".endswith(f"/{name}") for there in FILES)} == set()
     # modules as `importing.sources`, by the rooms of the package
     rooms = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if (p / "__init__.py").exists() or p.suffix == ".py"}
     dotted = {name.removeprefix("auditlens.") for name in re.findall(r"`((?:\w+\.)+\w+)`", text) if name not in shown}
