@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditlens.policy import Decision, GroupResources, Policy, Rule, evaluate, explain, load
+from auditlens.policy import Decision, GroupResources, Policy, Request, Rule, evaluate, explain, load
 
 from .helpers import attributes
 
@@ -224,3 +224,10 @@ def test_an_explanation_tells_a_missing_name_from_a_wrong_resource() -> None:
     assert "no name (unknown when the policy is asked), not one of 'a', 'b'" in create
     assert "'secrets' in group 'core' is not 'pods'" in str(explain(policy, attributes(resource="secrets")))
     assert "no rule matches: nothing is logged" in create
+
+
+def test_a_request_given_by_its_path_alone_is_for_no_resource() -> None:
+    """What is not said of a request is not made up: no resource, and nobody who is known."""
+    policy = Policy(rules=(Rule(level="Request", non_resource_urls=("/logs*",)), Rule(level="Metadata")))
+    assert evaluate(policy, Request(verb="get", path="/logs/a")).level == "Request"
+    assert evaluate(Policy(rules=(Rule(level="Request", user_groups=("humans",)),)), Request(verb="get")).level == "None"
