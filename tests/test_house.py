@@ -141,6 +141,7 @@ def test_each_word_is_said_in_one_place() -> None:
     # quotes of SQL
     assert found(r"""replace\("'", "''"\)""", ".py") == {"auditlens/quoting.py"}
     assert found(r"""(=|<>|\bin \(|\bdate|\btimestamptz|\bbetween|\band) '\{[a-z]""", ".py") == set()
+    assert found(r"""join\(f"'\{[a-z]""", ".py") == set()
     # the words of a person for an object; lint asks what a word in a policy could have meant
     assert found(r"kinds\.parse_object\(", ".py") == {"auditlens/answers/address.py"}
     assert found(r"kinds\.find\(", ".py") == {"auditlens/policy/apiserver/served.py", "auditlens/policy/lint/names.py"}

@@ -15,6 +15,7 @@ from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, Cause, Tracer, controller
 from auditlens.forensics.why import Link
 from auditlens.lake import Lake
+from auditlens.quoting import listed
 
 if TYPE_CHECKING:
     import duckdb
@@ -127,7 +128,7 @@ def _life(tracer: Tracer, event: Touch) -> Life | None:
 
 def _candidates(tracer: Tracer, first: Touch, scope: str | None, horizon: dt.timedelta, out: Impact) -> list[Touch]:
     """What the control plane wrote after a request, without statuses, leases and Events."""
-    writes = ", ".join(f"'{v}'" for v in WRITES)
+    writes = listed(WRITES)
     where = (
         ""
         if scope is None

@@ -17,12 +17,13 @@ from auditlens.forensics.bodies import items, text
 from auditlens.forensics.changes import Change, words
 from auditlens.forensics.events import WRITES, Key, Touch, load
 from auditlens.forensics.replay import Life
+from auditlens.quoting import listed
 
 if TYPE_CHECKING:
     import duckdb
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "guess"
-_WRITES = ", ".join(f"'{v}'" for v in WRITES)
+_WRITES = listed(WRITES)
 _PLACE = "case when t.resource = 'namespaces' and coalesce(t.api_group, '') = '' then '' else coalesce(t.namespace, '') end"
 _STATELESS = "coalesce(t.subresource, '') <> 'status' or t.resource = 'certificatesigningrequests'"
 SURE = (GUESS, LIKELY, CERTAIN)  # from the least on

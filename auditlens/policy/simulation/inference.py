@@ -20,6 +20,7 @@ from auditlens.policy.simulation.noise import NOISE
 from auditlens.policy.simulation.request_counts import LONG_RUNNING, RequestCounts, survey
 from auditlens.policy.simulation.simulation import THING
 from auditlens.policy.simulation.volume import judge
+from auditlens.quoting import listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,8 +80,7 @@ def infer(
     traffic = survey(lake, [against] if against else [], since=since, until=until, cluster=cluster)
     con = traffic.con
     # a shipper put its own word there; what the apiserver recorded is lost
-    known = ", ".join(f"'{level}'" for level in LEVELS)
-    foreign = con.execute(f"delete from traffic where recorded and level not in ({known})").fetchall()[0][0]
+    foreign = con.execute(f"delete from traffic where recorded and level not in ({listed(LEVELS)})").fetchall()[0][0]
     if not con.execute("select count(*) from traffic where recorded").fetchall()[0][0]:
         raise UsageError("there are no events here whose level a policy gave them: nothing to infer a policy from")
     recorded = con.sql(f"""
