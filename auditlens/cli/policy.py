@@ -17,8 +17,6 @@ from auditlens.cli.options import LAKE, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from auditlens.lake import Lake
     from auditlens.policy import Policy, Request
 
@@ -34,6 +32,7 @@ _Since = Annotated[str | None, typer.Option(help="From this time on: RFC 3339, a
 _Until = Annotated[str | None, typer.Option(help="Up to this time.")]
 _Cluster = Annotated[str | None, typer.Option(help="Only this cluster.")]
 _Against = Annotated[str | None, typer.Option(metavar="POLICY", help="Compare with this policy instead of the log.")]
+_Text = Annotated[str | None, typer.Option("--output", "-o", help="text, which is the default, or what `ask` takes.")]
 _NEWEST = "1.36"
 
 
@@ -54,15 +53,14 @@ def explain(
     uri: Annotated[str | None, typer.Option(help='Method and URL instead of verb and resource: "GET /api/v1/pods".')] = None,
     audit_id: Annotated[str | None, typer.Option(help="A request of the lake instead.")] = None,
     lake: LakePath = LAKE,
+    output: _Text = None,
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Say which rule decides about a request, and why the earlier ones do not."""
-    from auditlens.policy import explain as run
+    from auditlens import face
 
     read = load_policy(policy, kubernetes_version)
-    for request in _requests(user, groups, verb, resource, namespace, name, uri, audit_id, lake):
-        typer.echo(str(run(read, request)))
-    return ExitCode.OK
+    return tell(face.explain(read, *_requests(user, groups, verb, resource, namespace, name, uri, audit_id, lake)), output)
 
 
 @policy_app.command()
@@ -230,22 +228,16 @@ def infer(
     kubernetes_version: _Version = _NEWEST,
 ) -> int:
     """Infer from the log the policy that it was written under."""
-    from auditlens.cli.asking import show as print_frame
-    from auditlens.policy import infer as run
+    from auditlens import face
 
-    where = existing(lake)
-    first, last = _window(where, since, until)
-    other = load_policy(against, kubernetes_version) if against else None
-    done = run(where, against=other, since=first, until=last, cluster=cluster)
-    wanted = show or ("differences" if against else "policy")
-    if wanted == "policy":
-        typer.echo(done.text, nl=False)
-    elif wanted in ("recorded", "differences"):
-        print_frame(done.recorded if wanted == "recorded" else done.differences, output)
-    else:
-        raise UsageError(f"--show {show!r} is not one of policy, recorded, differences")
-    for note in done.notes:
-        say(note)
+    answer = face.infer(
+        str(lake), against=against and _named(against), show=show, since=since, until=until, cluster=cluster,
+        kubernetes_version=kubernetes_version,
+    )  # fmt: skip
+    tell(answer, output)
+    if answer.text and output in (None, "text"):
+        for note in answer.notes:
+            say(note)
     return ExitCode.OK
 
 
@@ -266,14 +258,6 @@ def load_policy(source: str, version: str = _NEWEST) -> Policy:
 
     text, file = text_of(_named(source))
     return load(text, version, file or source)
-
-
-def _window(lake: Lake, since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
-
-    from auditlens.answers.window import window
-
-    when = window(lake, since, until)
-    return when.since, when.until
 
 
 def _requests(

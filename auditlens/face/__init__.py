@@ -6,7 +6,7 @@ Every question about a log returns an `Answer`. The examples run, in a directory
 from auditlens.face.asking import ask, follow, import_files, questions, sql
 from auditlens.face.logs import completeness, curl, evidence, trace
 from auditlens.face.objects import blame, diff, history, impact, state, why
-from auditlens.face.policies import coverage, lint, recommend, simulate
+from auditlens.face.policies import coverage, explain, infer, lint, recommend, simulate
 
 __all__ = [
     "ask",
@@ -16,10 +16,12 @@ __all__ = [
     "curl",
     "diff",
     "evidence",
+    "explain",
     "follow",
     "history",
     "impact",
     "import_files",
+    "infer",
     "lint",
     "questions",
     "recommend",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditlens.answers.answer import Answer, existing
 from auditlens.answers.window import Time, Window, window
@@ -14,7 +14,7 @@ from auditlens.lake import Lake
 from auditlens.policy.apiserver.versions import DEFAULT_VERSION
 
 if TYPE_CHECKING:
-    from auditlens.policy import Policy
+    from auditlens.policy import Policy, Request
 
 _FRAMES = ("rules", "contributors", "changes")
 
@@ -189,6 +189,95 @@ def recommend(
         limits.append("volumes are unmeasured: the lake holds no audit events")
     show = ("requirement", "saved", "alone")
     return answered(costs, limits, show, "The smallest policy that keeps questions answerable", tree, done.text)
+
+
+def explain(
+    policy: Policy | str | Path, *requests: Request | Mapping[str, Any], kubernetes_version: str = DEFAULT_VERSION
+) -> Answer:
+    """Which rule of a policy decides about a request, and why the earlier ones do not.
+
+    Args:
+        policy: as for `simulate`.
+        requests: `policy.Request`s, or mappings with user, groups, verb, resourceRequest, namespace, apiGroup, resource, subresource,
+            name, path.
+        kubernetes_version: release of the kube-apiserver, for a policy that is not loaded yet.
+
+    Returns:
+        A row a rule that was looked at: `request` (from 0), `rule`, `line`, `level`, `decides`, `why` it does not, what of it the
+        server ignores. `tree` is a list of {"level", "rule", "omit_stages", "steps"}, one a request; `text` tells them to people.
+
+    Raises:
+        UsageError: there is no such policy.
+        PolicyError: kube-apiserver would refuse the policy.
+
+    >>> told = explain("minimal", {"user": "alice", "verb": "get", "path": "/healthz"})
+    >>> told.tree[0]["level"], told.frame["decides"].to_list()[-1]
+    ('None', True)
+    """
+    from auditlens.policy import explain as run
+
+    loaded = _loaded(policy, kubernetes_version)
+    found = [run(loaded, request) for request in requests]
+    rows: list[dict[str, Any]] = []
+    tree = []
+    for number, one in enumerate(found):
+        steps = [
+            {"rule": s.rule, "line": s.line, "level": s.level, "decides": s.decides, "why": "; ".join(m.why for m in s.missed) or None,
+             "ignored": ", ".join(s.ignored) or None} for s in one.steps
+        ]  # fmt: skip
+        rows += [{"request": number, **step} for step in steps]
+        decision = one.decision
+        tree.append({"level": decision.level, "rule": decision.rule, "omit_stages": list(decision.omit_stages), "steps": steps})
+    show = ("request", "rule", "line", "level", "decides", "why")
+    return answered(rows, (), show, "Which rule decides", tree, "".join(f"{one}\n" for one in found))
+
+
+def infer(
+    lake: Lake | str,
+    *,
+    against: Policy | str | Path | None = None,
+    show: str = "",
+    since: Time = None,
+    until: Time = None,
+    cluster: str | None = None,
+    kubernetes_version: str = DEFAULT_VERSION,
+) -> Answer:
+    """The policy that a log was written under, as far as the log tells.
+
+    Args:
+        lake: the lake, or its directory.
+        against: a policy that may have been it, as for `simulate`.
+        show: `policy`, `recorded` or `differences` (from `against`); default: the differences where there is one to differ from.
+        since, until, cluster: what of the lake is looked at.
+        kubernetes_version: release of the kube-apiserver.
+
+    Returns:
+        A row a verb and resource recorded, or a row a difference. `tree` is {"policy", "agreement" (share of the events it explains),
+        "recorded", "differences", "limits"}; `text` is the policy, commented YAML, where that is to be shown.
+
+    Raises:
+        UsageError: there is no such lake or policy, or nothing in it to infer from.
+
+    >>> infer("lake").tree["agreement"] > 0.9
+    True
+    """
+    from auditlens.errors import UsageError
+    from auditlens.policy import infer as run
+
+    wanted = show or ("policy" if against is None else "differences")
+    if wanted not in ("policy", "recorded", "differences"):
+        raise UsageError(f"{show!r} is not one of policy, recorded, differences")
+    lake = existing(lake)
+    when = window(lake, since, until)
+    other = None if against is None else _loaded(against, kubernetes_version)
+    done = run(lake, against=other, since=when.since, until=when.until, cluster=cluster)
+    frame = done.differences if wanted == "differences" else done.recorded
+    tree = {
+        "policy": done.text, "agreement": done.agreement, "recorded": done.recorded.to_dicts(),
+        "differences": done.differences.to_dicts(), "limits": list(done.notes),
+    }  # fmt: skip
+    text = done.text if wanted == "policy" else ""
+    return Answer(frame, list(done.notes), total=frame.height, tree=tree, text=text, title="The policy a log was written under")
 
 
 def _loaded(policy: Policy | str | Path, kubernetes_version: str) -> Policy:

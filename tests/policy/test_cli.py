@@ -81,6 +81,10 @@ def test_json_is_the_tree_of_the_answer(lake: str, tmp_path: Path, capsys: pytes
         ("lint", str(bad)): face.lint(str(bad)),
         ("simulate", "cost", "--lake", lake): face.simulate(lake, "cost"),
         ("coverage", "minimal", "dry-runs", "denied"): face.coverage("minimal", ["dry-runs", "denied"]),
+        ("explain", "minimal", "--verb", "get", "--uri", "GET /healthz"): face.explain(
+            "minimal", {"verb": "get", "path": "/healthz"}
+        ),
+        ("infer", "--lake", lake, "--against", "cost"): face.infer(lake, against="cost"),
         ("recommend", "--lake", lake, "--keep", "denied"): face.recommend(lake, ["denied"]),
     }
     for words, answer in asked.items():
