@@ -95,3 +95,11 @@ def test_a_stream_that_breaks_gives_what_it_gave_and_says_why(good: int) -> None
     assert b"".join(bytes(c.data) for c in reader) == b"x\n" * good
     assert reader.error is not None
     assert "no end of stream" in reader.error
+
+
+@pytest.mark.parametrize("size", [1, 700, 3 << 20])
+def test_what_is_kept_of_a_small_file_is_no_larger_than_it(size: int) -> None:
+    """A thousand small files wait for their commit together: each in a buffer for a large one was a gigabyte."""
+    data = (b"x" * 99 + b"\n") * (size // 100) + b"y" * (size % 100)
+    held = [c.data.obj for c in ChunkReader(Trickle(data, 1 << 20)) if isinstance(c.data, memoryview)]
+    assert sum(buffer.__alloc__() for buffer in {id(b): b for b in held}.values()) <= 2 * len(data) + 100

@@ -82,6 +82,7 @@ class ChunkReader:
             if self._known is None:
                 self._digest.update(view[len(begun) : filled])
         self.bytes += filled - len(begun)
+        del buffer[filled:]  # who keeps a small file's lines keeps their buffer
         return buffer, filled
 
     def __iter__(self) -> Iterator[Chunk]:
