@@ -195,11 +195,11 @@ class _Zstd(io.BufferedIOBase):
 
 
 class _Utf16(io.BufferedIOBase):
-    """UTF-16 with its mark, which PowerShell makes of what is redirected to a file, as UTF-8."""
+    """UTF-16, which PowerShell makes of what is redirected to a file and Excel of a table, as UTF-8."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
         self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._out = memoryview(b"")
 
     def readinto1(self, buffer: Any) -> int:
@@ -223,8 +223,19 @@ def _codec(magic: bytes) -> Callable[[io.BufferedReader], Any] | None:
         return bz2.BZ2File
     if magic == b"\xfd7zXZ\x00":
         return lzma.LZMAFile
+    if encoding := _utf16(magic):
+        return lambda f: _Utf16(f, encoding)
+    return None
+
+
+def _utf16(magic: bytes) -> str | None:
+    """The encoding of UTF-16, by its mark; without one by the zeros of three ASCII characters, which no other text begins with."""
     if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _Utf16
+        return "utf-16"
+    if len(magic) == 6:
+        for encoding, zeros, letters in (("utf-16-le", magic[1::2], magic[::2]), ("utf-16-be", magic[::2], magic[1::2])):
+            if not any(zeros) and all(c == 9 or 32 <= c < 127 for c in letters):
+                return encoding
     return None
 
 

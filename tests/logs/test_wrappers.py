@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import imported, rows
+from tests.conftest import event, imported, rows
 
 from .helpers import read
 
@@ -102,6 +104,26 @@ def test_what_powershell_writes(encoding: str, tmp_path: Path) -> None:
     assert rows(tmp_path / "lake", "select distinct message from klog where severity = 'W'") == [("größer 🙂",)]
     file.write_bytes(gzip.compress(b"\xff\xfe"))  # nothing but the mark, and that inside
     imported(tmp_path / "other", file)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""], ids=["marked", "bare"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "tabs"])
+def test_tables_and_lines_in_utf_16(form: str, encoding: str, mark: str, tmp_path: Path) -> None:
+    """Excel's "Unicode Text" is UTF-16 with tabs; a mark may have been cut off, as by `head -c` or a copy without it."""
+    made = [event(n, user={"username": "jürgen 🙂", "groups": ["dev"]}) for n in range(3)]
+    lines = [json.dumps(e, ensure_ascii=False, separators=(",", ":")) for e in made]
+    if form != "jsonl":
+        out = io.StringIO()
+        table = csv.writer(out, delimiter="," if form == "csv" else "\t")
+        table.writerows([("@timestamp", "@message"), *((e["stageTimestamp"], line) for e, line in zip(made, lines, strict=True))])
+        lines = out.getvalue().splitlines()
+    file = tmp_path / "export"
+    file.write_bytes((mark + "\r\n".join(lines) + "\r\n").encode(encoding))
+    total = imported(tmp_path / "lake", file).total()
+    assert (total["lines"], total["rows"]["audit"], total["rejects"]) == (len(lines), 3, 0)
+    found = rows(tmp_path / "lake", "select distinct username, count(*) over () from audit")
+    assert found == [("jürgen 🙂", 3)]
 
 
 def test_logs_of_other_processes() -> None:
