@@ -52,6 +52,7 @@ EQUIVALENT = frozenset((
     "wal: directory.mkdir(mode=(449), parents=True, exist_ok=True)",  # chmod is next
     "wal: return self.sink, 1, (2)",  # numbers are reserved at once where there was no sink.json
     "wal: aged = self._fd is not None and (time.monotonic() - self._first > self._seal_after)",  # a clock's tick
+    "duplicates: if (file.min_time or file.max_time)",  # a file has both or neither
     # a record tells its number: where counting begins is nobody's business, as long as none comes twice
     "wal: self._cipher, self._count = self._vault.cipher(key) if self._vault else None, (1)",
 ))  # fmt: skip

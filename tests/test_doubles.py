@@ -129,3 +129,16 @@ def test_both_logs_of_a_capture_in_any_order_twice_and_followed(tmp_path: Path) 
         assert_same(tables(tmp_path / name, without=without), expected, only=("audit", "klog", "httplog", "trace", "rejects"))
     identity = "cluster, audit_id, stage, received_time, verb, request_uri, username, code"
     assert rows(tmp_path / "a", f"select count(*) from (select {identity} from audit group by all having count(*) > 1)") == [(0,)]
+
+
+@pytest.mark.parametrize("hours", [-12, 12])
+def test_an_event_cut_before_its_times_is_looked_for_a_day_around_what_it_came_with(tmp_path: Path, hours: int) -> None:
+    lake, seconds = tmp_path / "lake", 100_000
+    there = when(seconds + hours * 3600)
+    whole = event(1, requestReceivedTimestamp=there, stageTimestamp=there)
+    line = json.dumps(whole, separators=(",", ":"))
+    cut = line[: line.index('"sourceIPs"')].encode() + b"\n"
+    beside = event(2, requestReceivedTimestamp=when(seconds), stageTimestamp=when(seconds))
+    imported(lake, write(tmp_path / "whole.log", [whole]))
+    imported(lake, write(tmp_path / "cut.log", cut), write(tmp_path / "beside.log", [beside]))
+    assert rows(lake, "select audit_id[-1:], partial from audit order by 1") == [("1", False), ("2", False)]
