@@ -18,6 +18,8 @@ from auditlens.forensics.why import why
 from auditlens.importing.files.run import import_files
 from auditlens.lake import Lake
 
+from .made import Log
+
 
 def event(
     n: int, verb: str, name: str, *, user: str = "ann", code: int = 200, level: str = "RequestResponse", **more: Any
@@ -166,3 +168,18 @@ def test_a_gap_is_found_in_a_log_of_few_events(make_lake: Callable[..., Lake]) -
     found = completeness(make_lake([at(s) for s in range(0, 3600, 10) if not 600 <= s < 2400])).findings
     assert [(f.kind, f.what) for f in found if f.kind == "gap"] == [("gap", "nothing for 1810 s")]
     assert not [f for f in completeness(make_lake([at(s) for s in range(0, 3600, 10)])).findings if f.kind == "gap"]
+
+
+@pytest.mark.parametrize(("grace", "left"), [(0, []), (1, ["web"]), (30, ["web"]), (None, ["web"])])
+def test_a_pod_whose_deletion_shows_no_answer_stops_first_unless_it_was_forced(
+    make_lake: Callable[..., Lake], grace: int | None, left: list[str]
+) -> None:
+    """At level Request; what has no grace period is gone in any case (registry/core/pod/strategy.go, CheckGracefulDelete)."""
+    log = Log()
+    options = {"kind": "DeleteOptions", "apiVersion": "v1"} | ({} if grace is None else {"gracePeriodSeconds": grace})
+    for thing in ("pods/web", "configmaps/web"):
+        log("ann", "create", thing, {"spec": {"nodeName": "n1"}})
+        log("eve", "delete", thing, level="Request", request=options)
+    lake = make_lake(log.lines)
+    assert [k.key.name for k in state(lake, "pod").objects] == left
+    assert state(lake, "cm").objects == []
