@@ -300,3 +300,42 @@ def test_entries_of_a_log_that_never_rests_are_read(tmp_path: Path) -> None:
             found = Tail("a.log", file, (0, 0), "").slice(False, "auto")
         assert found is not None
         assert bytes(found[0].data).count(b"\n") == ready
+
+
+_HEAD = "Log file created at: 2026/11/23 10:00:00\n"
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["at once", "one after the other"])
+def test_files_that_begin_alike_are_each_read(tmp_path: Path, lake: Path, following: Any, restarts: bool) -> None:
+    """The first line of glog's files names a second only, that of a table its columns."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for k in range(3):
+        (logs / f"{k}.log").write_text(_HEAD + "".join(line(n) for n in range(10 * k, 10 * k + 4)))
+        if restarts:
+            following(logs)()
+    following(logs)
+    wait_for(lake, 12)
+    for k in range(3):
+        with (logs / f"{k}.log").open("a") as f:
+            f.write("".join(line(n) for n in range(10 * k + 4, 10 * k + 10)))
+    wait_for(lake, 30)
+    (logs / "0.log").rename(logs / "x.log")
+    (logs / "1.log").rename(logs / "0.log")
+    with (logs / "x.log").open("a") as f:
+        f.write(line(30))
+    stop = following(logs)
+    wait_for(lake, 31)
+    stop()
+    check(lake, 31)
+
+
+def test_a_file_that_was_rewritten_behind_its_first_line_is_read_from_its_start(
+    tmp_path: Path, lake: Path, following: Any
+) -> None:
+    live = tmp_path / "audit.log"
+    live.write_text(_HEAD + "".join(line(n) for n in range(5)))
+    following(live)()
+    live.write_text(_HEAD + "".join(line(n) for n in range(5, 15)))
+    following(live)()
+    check(lake, 15)

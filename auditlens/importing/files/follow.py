@@ -1,6 +1,7 @@
 """Live files go into the lake while they are written, each line once: across rotation, truncation, deletion and restarts.
 
-A file is known by its first line (4 KiB of it at most), whatever it is called and wherever it goes, compressed or not. How
+A file is known by its first line (4 KiB of it at most), whatever it is called and wherever it goes, compressed or not; one that
+begins alike and goes on differently (the head of glog's files names a second, that of a table its columns) by a further name. How
 far it was read is in the lake itself, as the version of the transaction `follow:CLUSTER:FINGERPRINT`: it is committed
 with the rows, so that it can neither lead nor lag. Only whole lines are read; the torn last line of a file is read when
 the file was rotated away or deleted.
@@ -21,10 +22,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from auditlens.formats.clock import Clock, Survey
 from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
+from auditlens.importing.files.chunks import HEAD, MAX_LINE
 from auditlens.importing.files.tail import BLOCK, Tail, fingerprint_of, opened, siblings
 from auditlens.importing.sources import SourceFile, given
 from auditlens.importing.transform import Source, prepare
@@ -36,6 +39,7 @@ from auditlens.redact import NO_REDACTION, Redactor
 from auditlens.tables import Imports
 
 MEMORY_LIMIT = "250MB"  # for DuckDB
+_SCHEMA = Imports.arrow_schema()  # files of older versions lack columns
 _FOLD = 30.0  # seconds between folds
 
 
@@ -119,18 +123,41 @@ class _Into:
         self.con.close()
         self._spill.cleanup()
 
-    def known(self, fingerprint: str) -> int:
+    def known(self, identity: str) -> int:
         """The offset up to which a file is in the lake."""
-        return self.lake.transaction(Imports.NAME, self._app(fingerprint)) or 0
+        return self.lake.transaction(Imports.NAME, self._app(identity)) or 0
 
-    def _app(self, fingerprint: str) -> str:
-        return f"follow:{self.cluster or ''}:{fingerprint}"
+    def holds_another(self, tail: Tail) -> bool:
+        """Whether what the lake has under a file's identity is of another file: told by its last slice that this one is as long as."""
+        for start, size, digest in sorted(self._slices(tail), reverse=True):
+            wanted = HEAD if size > MAX_LINE else size  # of a line that is too long only the head was imported
+            tail.file.seek(start)
+            data = tail.file.read(wanted)
+            if len(data) == wanted:
+                return hashlib.sha256(data).hexdigest() != digest
+        return False
+
+    def _slices(self, tail: Tail) -> Iterator[tuple[int, int, str]]:
+        """Start, size and digest of what was imported under a file's identity."""
+        mine = [("file_fingerprint", "=", tail.fingerprint)]
+        names = ["import_id", "byte_offset", "bytes", "sha256"]
+        for file in self.lake.snapshot().files(Imports.NAME):
+            for row in pq.read_table(file.file, columns=names, schema=_SCHEMA, filters=mine).to_pylist():
+                start, size = row["byte_offset"], row["bytes"]
+                if row["import_id"] == self._import_id(tail.identity, start, start + size):
+                    yield start, size, row["sha256"]
+
+    def _app(self, identity: str) -> str:
+        return f"follow:{self.cluster or ''}:{identity}"
+
+    def _import_id(self, identity: str, start: int, end: int) -> str:
+        return hashlib.sha256(f"{self._app(identity)}:{start}:{end}".encode()).hexdigest()[:16]
 
     def put(self, tail: Tail, chunk: Chunk, size: int) -> bool:
         """Import the slice of `size` bytes behind a file's offset; False when another follower was first."""
         start, end = tail.offset, tail.offset + size
         digest = hashlib.sha256(chunk.data).hexdigest()
-        import_id = hashlib.sha256(f"{self._app(tail.fingerprint)}:{start}:{end}".encode()).hexdigest()[:16]
+        import_id = self._import_id(tail.identity, start, end)
         file = SourceFile(None, tail.name)
         source = Source(tail.name, file.instance, import_id, self.cluster)
         read = Read(
@@ -146,7 +173,7 @@ class _Into:
                 writer.add(source, piece)
             writer.flush()
             read.report.take(reader)
-            app = self._app(tail.fingerprint), end
+            app = self._app(tail.identity), end
             done = commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=app)
         if done:
             self.report(read.report)
@@ -170,6 +197,7 @@ class _Follower:
         self._paths, self._into, self._say = paths, into, say
         self._tails: dict[tuple[int, int], Tail] = {}
         self._done: dict[tuple[int, int], int] = {}  # size up to which a closed file was read
+        self._copies: dict[tuple[int, int], int] = {}  # sizes of what repeats a file that is open
 
     def look(self) -> None:
         """Open what is new, notice what was rotated, truncated or deleted."""
@@ -198,11 +226,11 @@ class _Follower:
                     seen.add(file)
                     yield file
 
-    def _open(self, fingerprint: str) -> Tail | None:
-        return next((t for t in self._tails.values() if t.fingerprint == fingerprint), None)
+    def _open(self, identity: str) -> Tail | None:
+        return next((t for t in self._tails.values() if t.identity == identity), None)
 
     def _consider(self, path: Path, key: tuple[int, int], size: int) -> None:
-        if key in self._tails or self._done.get(key) == size:
+        if key in self._tails or size in (self._done.get(key), self._copies.get(key)):
             return
         file = opened(path)
         compressed = isinstance(file, gzip.GzipFile)
@@ -210,18 +238,31 @@ class _Follower:
             fingerprint = fingerprint_of(file)
         except (OSError, EOFError, zlib.error):
             fingerprint = None  # a .gz that is still being written
-        twin = self._open(fingerprint) if fingerprint else None
-        if fingerprint is None or (twin and not self._stale(twin)):
+        if fingerprint is None:
             file.close()
             return
         tail = Tail(str(path), file, key, fingerprint, compressed=compressed)
         try:
+            if not self._identified(tail, size):
+                file.close()
+                return
             self._resume(tail)
         except (OSError, EOFError, zlib.error):
             file.close()
             return
         self._say(f"{path}: from byte {tail.offset}, line {tail.line}")
         self._tails[key] = tail
+
+    def _identified(self, tail: Tail, size: int) -> bool:
+        """Give a file an identity of its own among those that begin alike; False for a copy of one that is open."""
+        while self._into.holds_another(tail):
+            tail.number += 1
+        twin = self._open(tail.identity)
+        if twin is None or self._stale(twin):
+            return True
+        if twin.offset:  # else it cannot be told yet
+            self._copies[tail.key] = size
+        return False
 
     @staticmethod
     def _stale(tail: Tail) -> bool:
@@ -233,7 +274,7 @@ class _Follower:
 
     def _resume(self, tail: Tail) -> None:
         """Go to where the lake says; the lines before are counted."""
-        done = self._into.known(tail.fingerprint)
+        done = self._into.known(tail.identity)
         tail.file.seek(0)
         at, last = 0, b"\n"
         while at < done:

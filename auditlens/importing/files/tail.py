@@ -39,6 +39,12 @@ class Tail:
     grown: float = field(default_factory=time.monotonic)  # when it last had something new
     size: int = 0
     clock: Clock | None = None  # of its entries, from the first slice on
+    number: int = 0  # among the files that begin like it
+
+    @property
+    def identity(self) -> str:
+        """What the lake knows it by."""
+        return f"{self.fingerprint}-{self.number}" if self.number else self.fingerprint
 
     def ended(self) -> bool:
         """Whether a torn last line will not be completed any more."""
