@@ -9,9 +9,10 @@ from typing import Any
 
 from auditlens.answers.address import Address
 from auditlens.forensics.bodies import items, part, text
+from auditlens.forensics.drivers import driven, driver
 from auditlens.forensics.events import Touch, collection, load
 from auditlens.forensics.replay import Life, doubt
-from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, driver, group_of, owners, owners_known
+from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, group_of, owners, owners_known
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
@@ -179,11 +180,10 @@ def by_kubelet(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
 
 def by_ttl(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """ttl-after-finished deletes Jobs their time after they end."""
-    found = driver(life, event.time, paths=("spec.ttlSecondsAfterFinished",))
+    found = driver(life, event, paths=("spec.ttlSecondsAfterFinished",))
     if found is None:
         return "who set ttlSecondsAfterFinished is not in the log; it takes create, update and patch of jobs at Request"
-    sure = CERTAIN if found.known else LIKELY
-    return Cause(life, found.event, found.words, "ttl: finished Jobs are deleted after ttlSecondsAfterFinished", sure)
+    return driven(life, found, "ttl: finished Jobs are deleted after ttlSecondsAfterFinished")
 
 
 def by_preemption(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:

@@ -6,30 +6,18 @@ the cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from auditlens import kinds
 from auditlens.answers.address import Address
-from auditlens.forensics import endings
+from auditlens.forensics import endings, workloads
 from auditlens.forensics.bodies import items, part, text
+from auditlens.forensics.drivers import driven, driver
 from auditlens.forensics.events import Touch
+from auditlens.forensics.ownership import again, by_owner
 from auditlens.forensics.replay import Life
-from auditlens.forensics.tracer import (
-    CERTAIN,
-    GUESS,
-    LIKELY,
-    SURE,
-    Cause,
-    Driven,
-    Tracer,
-    body_at,
-    driver,
-    group_of,
-    owners,
-    refs_of,
-)
+from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, body_at, group_of, owners, refs_of
 
 Rule = Callable[[Tracer, Life, Touch], "Cause | str | None"]
 
@@ -40,158 +28,64 @@ def cause(tracer: Tracer, life: Life, event: Touch, who: str) -> Cause | str | N
         return f"{who} reports in the status what it found; no request made it do so"
     deletes = event.verb in ("delete", "deletecollection")
     rule = (_DELETES if deletes else _CHANGES).get(who)
-    if rule is not None:
-        return rule(tracer, life, event)
-    return _owner(tracer, life, event)
-
-
-def _driven(owner: Life, found: Driven | None, rule: str, why: str) -> Cause | str:
-    if found is None:
-        return f"what changed {owner.key} before is not in the log; it takes update, patch and create of {owner.key.resource} at Request"
-    if found.limit is not None:
-        return (
-            f"what changed {owner.key} before {found.limit}"
-            if found.limit.startswith("cannot")
-            else f"of {owner.key}: {found.limit}"
-        )
-    return Cause(owner, found.event, found.words, f"{rule}: {why}", CERTAIN if found.known else LIKELY)
-
-
-def _owner_life(tracer: Tracer, life: Life, event: Touch) -> tuple[Life, str] | str:
-    """The owner whose wish a controller carries out, and how sure that is; by name where no body names one.
-
-    That is the controlling owner (controllerRef): other owners only keep an object alive.
-    """
-    refs = owners(life, event.time)
-    if refs and not refs[0].get("controller") and len(refs) > 1:
-        named = ", ".join(f"{r.get('kind')}/{r.get('name')}" for r in refs)
-        return f"{life.key} has {len(refs)} owners ({named}), none of them its controller: whose wish this was cannot be told"
-    for ref in refs[:1]:
-        found = tracer.of(life, ref.get("kind", ""), group_of(ref.get("apiVersion")), ref.get("name", ""), uid=ref.get("uid"),
-                          when=event.time)  # fmt: skip
-        if found is not None:
-            return found, CERTAIN if found.uid is not None and found.uid == ref.get("uid") else LIKELY
-        return (
-            f"the owner {ref.get('kind')}/{ref.get('name')} is not in the log; it takes create, update, patch and delete "
-            "of its resource at Metadata, at RequestResponse to see what changed"
-        )
-    stem = life.key.name.rpartition("-")[0]
-    for resource, group in {"pods": (("replicasets", "apps"), ("jobs", "batch"), ("statefulsets", "apps"), ("daemonsets", "apps")),
-                            "replicasets": (("deployments", "apps"),), "jobs": (("cronjobs", "batch"),)}.get(life.key.resource, ()):  # fmt: skip
-        found = tracer.life(Address(group, (resource,), stem, life.key.namespace, life.key.cluster), event.time) if stem else None
-        if found is not None:
-            return found, GUESS
-    return f"no body in the log shows who owns {life.key}; it takes create of {life.key.resource} at RequestResponse"
-
-
-def _owner(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """A controller makes or changes what its owner asks for."""
-    found = _owner_life(tracer, life, event)
-    if isinstance(found, str):
-        return None if not owners(life, event.time) else found
-    owner, sure = found
-    if event.verb == "delete" and owner.deleted is not None and owner.deleted.received <= event.time:
-        return Cause(owner, owner.deleted, f"{owner.key} deleted", "owner-deleted: its owner was being deleted", sure)
-    out = _driven(owner, driver(owner, event.time), "owner", "the controller carries out its owner's spec")
-    return out if isinstance(out, str) else _weaker(out, sure)
-
-
-def _weaker(found: Cause, sure: str) -> Cause:
-    return replace(found, sure=min(found.sure, sure, key=SURE.index))
-
-
-def _scaled(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """A workload controller deletes pods because it is to have fewer, or other ones."""
-    found = _owner_life(tracer, life, event)
-    if isinstance(found, str):
+    found = rule(tracer, life, event) if rule is not None else by_owner(tracer, life, event)
+    if event.verb != "create" or event.subresource is not None:
         return found
-    owner, sure = found
-    if owner.deleted is not None and owner.deleted.received <= event.time:
-        return Cause(owner, owner.deleted, f"{owner.key} deleted", "owner-deleted: its owner was being deleted", sure)
-    change = driver(
-        owner, event.time, paths=("spec.replicas", "spec.parallelism", "spec.suspend", "spec.template", "spec.completions")
-    )
-    out = _driven(owner, change, "scale-down", "the controller deletes pods its owner no longer asks for")
-    return out if isinstance(out, str) else _weaker(out, sure)
-
-
-def _replicated(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """replicaset-controller creates pods: for more replicas, or in place of one that went."""
-    found = _owner_life(tracer, life, event)
-    if isinstance(found, str):
-        return found
-    owner, sure = found
-    change = driver(owner, event.time, paths=("spec.replicas",))
-    if change is None:
-        return _driven(owner, None, "", "")
-    wanted = part(body_at(owner, event.time), "spec").get("replicas")
-    before, made, gone = _siblings(tracer, owner, change.event, event)
-    if isinstance(wanted, int) and gone is not None and made > wanted - before:
-        rule = "replacement: a pod of the same owner went"
-        return Cause(Life(gone.key, gone.uid, [gone], deleted=gone), gone, f"{gone.key} deleted", rule, LIKELY)
-    out = _driven(owner, change, "owner", "the controller makes the pods its owner asks for")
-    return out if isinstance(out, str) else _weaker(out, sure)
-
-
-def _siblings(tracer: Tracer, owner: Life, since: Touch, event: Touch) -> tuple[int, int, Touch | None]:
-    """Pods the owner had before a change, those made since with `event`, and the last of it that was deleted in between."""
-    alive: set[str | None] = set()
-    made, gone, first = 0, None, set()
-    for e in tracer.siblings(owner):
-        if e.order > event.order:
-            break
-        if e.verb == "create":
-            made += e.time >= since.received
-            if e.time < since.received:
-                alive.add(e.uid)
-        elif e.uid not in first:
-            first.add(e.uid)
-            if e.time < since.received:
-                alive.discard(e.uid)
-            else:
-                gone = e
-    return len(alive), made, gone
-
-
-# What of a Deployment makes its controller size, make and drop ReplicaSets (pkg/controller/deployment: sync, rolling, rollback).
-_ROLLOUT = ("spec.replicas", "spec.template", "spec.paused", "spec.strategy", "spec.rollbackTo", "spec.revisionHistoryLimit")
-
-
-def _rolled(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """The deployment controller sizes ReplicaSets for a change of replicas or template; what else of the spec changed is none of it."""
-    found = _owner_life(tracer, life, event)
-    if isinstance(found, str) or life.key.resource != "replicasets":
-        return _owner(tracer, life, event)
-    owner, sure = found
-    out = _driven(owner, driver(owner, event.time, paths=_ROLLOUT), "owner", "the controller carries out its owner's spec")
-    return out if isinstance(out, str) else _weaker(out, sure)
+    before = again(tracer, life, event)
+    return found if before is None or (isinstance(found, Cause) and found.event.order > before.event.order) else before
 
 
 def _followed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """Endpoints are made and deleted with their Service, and change with its pods."""
     if event.verb in ("update", "patch"):
         return "endpoints follow pods and their readiness; which of them made this change no request shows"
-    return _owner(tracer, life, event)
+    return by_owner(tracer, life, event)
 
 
 def _hpa(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object."""
-    wanted = Address("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)
-    for hpa in tracer.lives(wanted):
-        if hpa.first.received > event.time or (hpa.ended is not None and hpa.ended.time < event.received):
+    """The autoscaler acts on the HorizontalPodAutoscaler whose scaleTargetRef names the object; of several on the one that allows the number."""
+    found = list(_autoscalers(tracer, life, event))
+    replicas = part(event.request, "spec").get("replicas")
+    meant = [hpa for hpa in found if _allows(hpa, event, replicas)] or found
+    if not meant:
+        return (
+            "no HorizontalPodAutoscaler in the log targets it; it takes create and update of horizontalpodautoscalers at Request"
+        )
+    if len(meant) > 1:
+        named = ", ".join(str(hpa.key) for hpa in meant)
+        return f"several HorizontalPodAutoscalers target it ({named}): which of them wanted this number cannot be told"
+    hpa, bound = meant[0], _bound_of(meant[0], event, replicas)
+    spec = part(body_at(hpa, event.received), "spec")
+    change = driver(hpa, event, paths=(bound, "spec.scaleTargetRef") if bound else ("spec",))
+    out = driven(hpa, change, f"hpa: it keeps between {spec.get('minReplicas')} and {spec.get('maxReplicas')}")
+    if isinstance(out, str) or bound:
+        return out
+    return Cause(out.life, out.event, out.effect, out.rule, LIKELY, "the metrics that led to this number are in no audit log")
+
+
+def _autoscalers(tracer: Tracer, life: Life, event: Touch) -> Iterator[Life]:
+    """Those that target an object when an event comes in."""
+    for hpa in tracer.lives(Address("autoscaling", ("horizontalpodautoscalers",), None, life.key.namespace, life.key.cluster)):
+        if hpa.first.received > event.received or (hpa.ended is not None and hpa.ended.time < event.received):
             continue
-        spec = part(body_at(hpa, event.time), "spec")
-        ref = part(spec, "scaleTargetRef")
+        ref = part(body_at(hpa, event.received), "spec", "scaleTargetRef")
         resource = kinds.resource_of(group_of(text(ref, "apiVersion")), text(ref, "kind") or "")
-        if ref.get("name") != life.key.name or resource not in (None, life.key.resource):
-            continue
-        change = driver(hpa, event.time)
-        replicas = part(event.request, "spec").get("replicas")
-        out = _driven(hpa, change, "hpa", f"it keeps between {spec.get('minReplicas')} and {spec.get('maxReplicas')}")
-        if isinstance(out, str) or replicas in (spec.get("minReplicas"), spec.get("maxReplicas")):
-            return out
-        return Cause(out.life, out.event, out.effect, out.rule, LIKELY, "the metrics that led to this number are in no audit log")
-    return "no HorizontalPodAutoscaler in the log targets it; it takes create and update of horizontalpodautoscalers at Request"
+        if ref.get("name") == life.key.name and resource in (None, life.key.resource):
+            yield hpa
+
+
+def _allows(hpa: Life, event: Touch, replicas: Any) -> bool:
+    """Whether an autoscaler may want a number."""
+    low, high = (part(body_at(hpa, event.received), "spec").get(b) for b in ("minReplicas", "maxReplicas"))
+    return not isinstance(replicas, int) or not (
+        (isinstance(low, int) and replicas < low) or (isinstance(high, int) and replicas > high)
+    )
+
+
+def _bound_of(hpa: Life, event: Touch, replicas: Any) -> str | None:
+    """The bound of an autoscaler that a number is, by its path."""
+    spec = part(body_at(hpa, event.received), "spec")
+    return next((f"spec.{b}" for b in ("minReplicas", "maxReplicas") if replicas is not None and spec.get(b) == replicas), None)
 
 
 def _bound(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
@@ -248,7 +142,7 @@ def _aggregated(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
         labels = part(body_at(role, event.time), "metadata", "labels")
         if role.key == life.key or not any(chosen.items() <= labels.items() for chosen in wanted):
             continue
-        change = driver(role, event.time, paths=("rules", "metadata.labels"))
+        change = driver(role, event, paths=("rules", "metadata.labels"))
         if change is not None and (best is None or change.event.order > best.event.order):
             best = Cause(
                 role, change.event, change.words, "aggregation: it copies the rules of roles with a matching label", LIKELY,
@@ -277,7 +171,7 @@ def _apiserver(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
         found = [x for x in tracer.lives(Address("apiextensions.k8s.io", ("customresourcedefinitions",), None, None, life.key.cluster))
                  if x.key.name.endswith("." + group)]  # fmt: skip
         return _beside(found, event, deletes, "registration: an APIService follows its CRD")
-    return _owner(tracer, life, event)
+    return by_owner(tracer, life, event)
 
 
 def _beside(found: list[Life], event: Touch, deletes: bool, rule: str) -> Cause | str | None:
@@ -295,11 +189,16 @@ def _beside(found: list[Life], event: Touch, deletes: bool, rule: str) -> Cause 
 
 _CHANGES: dict[str, Rule] = {
     "horizontal-pod-autoscaler": _hpa,
-    "deployment-controller": _rolled,
+    "deployment-controller": workloads.rolled,
     "endpoint-controller": _followed,
     "endpointslice-controller": _followed,
     "endpointslicemirroring-controller": _followed,
-    "replicaset-controller": _replicated,
+    "replicaset-controller": workloads.replicas,
+    "replication-controller": workloads.replicas,
+    "statefulset-controller": workloads.ordered,
+    "daemon-set-controller": workloads.each_node,
+    "job-controller": workloads.runs,
+    "cronjob-controller": workloads.scheduled,
     "scheduler": _bound,
     "certificate-controller": _signed,
     "service-account-controller": _namespace_made,
@@ -319,11 +218,13 @@ _DELETES: dict[str, Rule] = {
     "scheduler": endings.by_preemption,
     "kubelet": endings.by_kubelet,
     "ttl-after-finished-controller": endings.by_ttl,
-    "replicaset-controller": _scaled,
-    "replication-controller": _scaled,
-    "statefulset-controller": _scaled,
-    "daemon-set-controller": _scaled,
-    "job-controller": _scaled,
+    "replicaset-controller": workloads.fewer,
+    "replication-controller": workloads.fewer,
+    "statefulset-controller": workloads.ordinal,
+    "daemon-set-controller": workloads.daemon,
+    "job-controller": workloads.stopped,
+    "deployment-controller": workloads.outdated,
+    "cronjob-controller": workloads.kept,
     "apiserver": _apiserver,
 }
 # Those whose rules ask about the node of a pod.

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from auditlens import kinds
 from auditlens.answers.address import Address, address
 from auditlens.errors import UsageError
-from auditlens.forensics import authors, replay
+from auditlens.forensics import replay
 from auditlens.forensics.bodies import items, text
-from auditlens.forensics.changes import Change, words
 from auditlens.forensics.events import WRITES, Key, Touch, load
 from auditlens.forensics.replay import Life
 from auditlens.quoting import listed
@@ -92,7 +91,7 @@ class Tracer:
         self._status: dict[Address, list[Life]] = {}
         self._kinds: dict[tuple[str, str], Address | None] = {}
         self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
-        self._siblings: dict[str, list[Touch]] = {}
+        self._siblings: dict[str, list[Life]] = {}
 
     def lives(self, wanted: Address) -> list[Life]:
         """The lives of what a target means; from reads where no write holds a body."""
@@ -192,21 +191,27 @@ class Tracer:
             for one, lives in names.items():
                 self._known.setdefault(one, lives)
 
-    def siblings(self, owner: Life) -> list[Touch]:
-        """Creations and deletions of what an owner controls, in order."""
+    def siblings(self, owner: Life) -> list[Life]:
+        """The lives of what an owner has, or had."""
         if owner.uid is None:
             return []
         if owner.uid not in self._siblings:
-            self._siblings[owner.uid] = load(
-                self.con,
-                """
-                select t.* from audit_objects as o join audit_objects as t
+            rows = self.con.execute(
+                f"""
+                select distinct t.cluster, coalesce(t.api_group, ''), t.resource, {_PLACE}, t.name, t.uid
+                from audit_objects as o join audit_objects as t
                     on o.audit_id = t.audit_id and o.source = t.source and o.line = t.line and coalesce(o.item, 0) = coalesce(t.item, 0)
                 where o.via = 'owner' and o.uid = $uid and o.resource = $resource and o.name = $name and o.code < 300
-                    and t.via in ('ref', 'body') and t.verb in ('create', 'delete') and t.code < 300
+                    and o.cluster = $cluster and t.via in ('ref', 'body') and t.verb <> 'deletecollection' and t.name is not null and t.uid is not null
                 """,
-                {"uid": owner.uid, "resource": owner.key.resource, "name": owner.key.name},
-            )
+                {"uid": owner.uid, "resource": owner.key.resource, "name": owner.key.name, "cluster": owner.key.cluster},
+            ).fetchall()
+            wanted: dict[Key, set[str]] = {}
+            for cluster, group, resource, namespace, name, uid in rows:
+                wanted.setdefault(Key(cluster, group, resource, namespace or None, name), set()).add(uid)
+            self.warm(wanted)
+            uids = {row[5] for row in rows}
+            self._siblings[owner.uid] = [life for life in self.warmed(wanted) if life.uid in uids]
         return self._siblings[owner.uid]
 
     def life(self, wanted: Address, when: dt.datetime, uid: str | None = None, *, ended: bool = False) -> Life | None:
@@ -326,49 +331,3 @@ def _cluster_wide() -> frozenset[tuple[str, str]]:
 
 def group_of(api_version: str | None) -> str:
     return (api_version or "").rpartition("/")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Driven:
-    """The write that gave an object what its controller then acted on."""
-
-    event: Touch
-    words: str
-    known: bool  # the bodies show the change; else it is only the last write by somebody else
-    limit: str | None = None  # why it cannot be told which write it was, this being the last that it may have been
-
-
-def driver(life: Life, when: dt.datetime, *, paths: tuple[str, ...] = ("spec",)) -> Driven | None:
-    """The last request before a moment that changed an object under one of some paths, or made it."""
-    found: Driven | None = None
-    shown = False
-    for step in authors.steps(life.revisions):
-        event = step.revision.event
-        if event.received > when:
-            break
-        hits = under(step.changes, paths)
-        own = [c for c in hits if step.authors[c.path].revision is step.revision]
-        if event.verb == "create" and event.subresource is None and event.ok:
-            found = Driven(event, f"{life.key} created", not authors.blind(step.revision))
-        elif own and shown:
-            found = Driven(event, f"{life.key}: {words(own, most=3)}", True)
-        elif hits and shown:
-            found = Driven(event, f"{life.key} changed", False, step.authors[hits[0].path].limit)
-        elif not any(authors.may_touch(event, p) for p in paths) or not event.writes:
-            pass
-        elif step.limit is not None:
-            found = Driven(event, f"{life.key} changed", False, step.limit)
-        elif authors.blind(step.revision) and (controller(event) is None or event.subresource == "scale"):
-            doubt = step.revision.note if step.revision.known == replay.UNKNOWN else None
-            found = Driven(event, f"{life.key} changed", False, doubt)
-        shown = shown or not authors.blind(step.revision)
-    return found
-
-
-def under(found: list[Change], paths: tuple[str, ...]) -> list[Change]:
-    """The changes at or below some paths."""
-    return [c for c in found if any(c.path == p or c.path.startswith((p + ".", p + "[")) for p in paths)]
-
-
-def name_of(key: Key) -> str:
-    return f"{key.resource}/{key.name}"

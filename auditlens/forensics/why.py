@@ -16,10 +16,11 @@ from auditlens.answers.window import moment
 from auditlens.errors import UsageError
 from auditlens.forensics import authors, endings, rules
 from auditlens.forensics.changes import words
+from auditlens.forensics.drivers import under
 from auditlens.forensics.events import Touch
 from auditlens.forensics.history import several
 from auditlens.forensics.replay import Life
-from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Tracer, controller, under
+from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, Cause, Tracer, controller
 from auditlens.lake import Lake
 
 if TYPE_CHECKING:
