@@ -14,8 +14,8 @@ from auditlens.answers.address import Address
 from auditlens.forensics import endings, workloads
 from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.drivers import driven, driver
-from auditlens.forensics.events import Touch
-from auditlens.forensics.ownership import again, by_owner
+from auditlens.forensics.events import Key, Touch
+from auditlens.forensics.ownership import again, by_owner, ending_owner, owner_life
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, LIKELY, Cause, Tracer, body_at, group_of, owners, refs_of
 
@@ -36,10 +36,29 @@ def cause(tracer: Tracer, life: Life, event: Touch, who: str) -> Cause | str | N
 
 
 def _followed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """Endpoints are made and deleted with their Service, and change with its pods."""
-    if event.verb in ("update", "patch"):
-        return "endpoints follow pods and their readiness; which of them made this change no request shows"
-    return by_owner(tracer, life, event)
+    """Endpoints are made and deleted with their Service, and change with its pods, or with it."""
+    service = _service(tracer, life, event)
+    if event.verb not in ("update", "patch"):
+        return by_owner(tracer, life, event) if service is None else _with_service(service, event)
+    last = max((r.event.received for r in life.revisions if r.event.order < event.order), default=None)
+    change = driver(service, event, since=last) if service is not None and last is not None else None
+    if service is not None and change is not None and change.known and not change.made:
+        return driven(service, change, "endpoints: their Service was changed just before", LIKELY)
+    return "endpoints follow pods and their readiness; which of them made this change no request shows"
+
+
+def _service(tracer: Tracer, life: Life, event: Touch) -> Life | None:
+    """The Service of an Endpoints, which has its name, or of an EndpointSlice, which it owns."""
+    if life.key.resource == "endpoints":
+        return tracer.life(Address("", ("services",), life.key.name, life.key.namespace, life.key.cluster), event.received)
+    found = owner_life(tracer, life, event)
+    return None if isinstance(found, str) or found[0].key.resource != "services" else found[0]
+
+
+def _with_service(service: Life, event: Touch) -> Cause | str:
+    if event.verb == "create":
+        return driven(service, driver(service, event), "owner: endpoints are made with their Service")
+    return ending_owner(service, event, CERTAIN) or f"{service.key} was not being deleted"
 
 
 def _hpa(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
@@ -89,14 +108,21 @@ def _bound_of(hpa: Life, event: Touch, replicas: Any) -> str | None:
 
 
 def _bound(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    return _made_by(life, "scheduling: the scheduler binds pods that are created")
+
+
+def _made_by(life: Life, rule: str) -> Cause | str:
+    """The creation of an object, which a component then acts on."""
     made = next((e for e in life.events if e.verb == "create" and e.subresource is None and e.ok), None)
     if made is None:
-        return "who created the pod is not in the log; it takes create of pods at Metadata"
-    return Cause(life, made, f"{life.key} created", "scheduling: the scheduler binds pods that are created", CERTAIN)
+        return f"who created {life.key} is not in the log; it takes create of {life.key.resource} at Metadata"
+    return Cause(life, made, f"{life.key} created", rule, CERTAIN)
 
 
 def _signed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """The signer signs what was approved (KEP-1513)."""
+    """The signer signs what was approved (KEP-1513); the approver approves what is asked for."""
+    if event.subresource == "approval":
+        return _made_by(life, "csr: it approves what a node may ask for")
     for e in reversed(life.events):
         if e.subresource == "approval" and e.ok and e.received <= event.time:
             return Cause(life, e, f"{life.key} approved", "csr: the signer signs what is approved", CERTAIN)
@@ -104,7 +130,12 @@ def _signed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
 
 
 def _namespace_made(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
-    """Controllers that put an object into every new namespace."""
+    """Controllers that put an object into every new namespace, and put it right when somebody changed it."""
+    if event.verb in ("update", "patch"):
+        change = driver(life, event, paths=("data",))
+        if change is None or change.made:
+            return f"nobody changed {life.key} before in the log; its controller puts into it what is right now"
+        return driven(life, change, "namespace-made: it is put right when somebody changes it", LIKELY)
     namespace = tracer.namespace(life.key.namespace, life.key.cluster, event.time)
     made = next((e for e in namespace.events if e.verb == "create" and e.ok), None) if namespace else None
     if namespace is None or made is None:
@@ -158,6 +189,56 @@ def _selected(life: Life, event: Touch) -> list[dict[str, str]]:
     return [f for f in found if f] or [{f"rbac.authorization.k8s.io/aggregate-to-{life.key.name}": "true"}]
 
 
+def _node_kept(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    """The node controller taints nodes for their conditions, which no request asks for, and those that are cordoned."""
+    before = next((r for r in reversed(life.revisions) if r.event.order < event.order and r.object is not None), None)
+    after = next((r for r in life.revisions if r.event is event and r.object is not None), None)
+    had, has = (
+        {(t.get("key"), t.get("effect")) for t in items(r.object if r else None, "spec", "taints")} for r in (before, after)
+    )
+    if before is not None and after is not None and {key for key, _ in had ^ has} == {"node.kubernetes.io/unschedulable"}:
+        rule = "cordon: the node controller taints what is unschedulable"
+        return driven(life, driver(life, event, paths=("spec.unschedulable",)), rule)
+    return (
+        "the node controller acts on the conditions of a node, which its kubelet reports or ceases to; no request made it do so"
+    )
+
+
+def _kubelet(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    if life.key.resource == "pods" and event.verb == "create":
+        return "the kubelet shows a static pod, which it read from a file of its node"
+    return None
+
+
+def _reclaimed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    """A volume that is not to be kept goes when its claim has gone (pkg/controller/volume/persistentvolume)."""
+    ref = part(body_at(life, event.received), "spec", "claimRef")
+    if not text(ref, "name"):
+        return f"no body in the log shows whose {life.key} was; it takes persistentvolumes at RequestResponse"
+    key = Key(life.key.cluster, "", "persistentvolumeclaims", text(ref, "namespace"), ref["name"])
+    claim = tracer.life(tracer.exactly(key), event.received, text(ref, "uid"), ended=True)
+    return _with(tracer, claim, key, event, "reclaim: the volume of a claim that is gone is deleted")
+
+
+def _token(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    """The tokens controller deletes token Secrets of ServiceAccounts that are gone (pkg/controller/serviceaccount)."""
+    notes = part(body_at(life, event.received), "metadata", "annotations")
+    name, uid = text(notes, "kubernetes.io/service-account.name"), text(notes, "kubernetes.io/service-account.uid")
+    if name is None:
+        return f"no body in the log shows of which ServiceAccount {life.key} was; it takes secrets at RequestResponse"
+    key = Key(life.key.cluster, "", "serviceaccounts", life.key.namespace, name)
+    account = tracer.life(tracer.exactly(key), event.received, uid, ended=True)
+    return _with(tracer, account, key, event, "token: the Secrets of a ServiceAccount that is gone are deleted")
+
+
+def _with(tracer: Tracer, life: Life | None, key: Key, event: Touch, rule: str) -> Cause | str:
+    """The end of an object that another one goes with."""
+    end = endings.ending(tracer, life, event) if life is not None else None
+    if end is None or end.event.received > event.received:
+        return f"no deletion of {key} is in the log; it takes delete of {key.resource} at Metadata"
+    return Cause(end.life, end.event, end.effect, rule, end.sure, end.limit, open=end.open)
+
+
 def _apiserver(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """What the apiserver keeps beside Services and CRDs (registry/core/service/ipallocator, crdregistration)."""
     body, deletes = body_at(life, event.time), event.verb == "delete"
@@ -208,6 +289,8 @@ _CHANGES: dict[str, Rule] = {
     "namespace-controller": endings.by_namespace,
     "clusterrole-aggregation-controller": _aggregated,
     "apiserver": _apiserver,
+    "kubelet": _kubelet,
+    "node-controller": _node_kept,
 }
 _DELETES: dict[str, Rule] = {
     "generic-garbage-collector": endings.by_owner,
@@ -226,6 +309,8 @@ _DELETES: dict[str, Rule] = {
     "deployment-controller": workloads.outdated,
     "cronjob-controller": workloads.kept,
     "apiserver": _apiserver,
+    "persistent-volume-binder": _reclaimed,
+    "tokens-controller": _token,
 }
 # Those whose rules ask about the node of a pod.
 BY_NODE = ("pod-garbage-collector", "taint-eviction-controller", "node-controller", "scheduler")
