@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auditlens import engine
 from auditlens.answers.address import Address
 from auditlens.errors import UsageError
-from auditlens.forensics import rules
+from auditlens.forensics import ownership, rules
 from auditlens.forensics.events import WRITES, Touch, load
 from auditlens.forensics.replay import Life
 from auditlens.forensics.tracer import CERTAIN, Cause, Tracer, controller
@@ -84,9 +84,9 @@ def _follow(tracer: Tracer, own: list[Touch], horizon: dt.timedelta, out: Impact
     for event in events:
         who = controller(event)
         life = _life(tracer, event)
-        if who is None or life is None:
+        if life is None:
             continue
-        found = rules.cause(tracer, life, event, who)
+        found = rules.cause(tracer, life, event, who) if who else ownership.operator(tracer, life, event)
         if who == "kubelet" and event.verb != "delete":
             continue
         if isinstance(found, Cause):
@@ -127,7 +127,7 @@ def _life(tracer: Tracer, event: Touch) -> Life | None:
 
 
 def _candidates(tracer: Tracer, first: Touch, scope: str | None, horizon: dt.timedelta, out: Impact) -> list[Touch]:
-    """What the control plane wrote after a request, without statuses, leases and Events."""
+    """What the control plane and operators wrote after a request, without statuses, leases and Events."""
     writes = listed(WRITES)
     where = (
         ""
@@ -144,7 +144,7 @@ def _candidates(tracer: Tracer, first: Touch, scope: str | None, horizon: dt.tim
             and t.resource not in ('events', 'leases') and t.name is not null
             and (coalesce(t.subresource, '') <> 'status' or t.resource = 'certificatesigningrequests')
             and coalesce(t.subresource, '') not in ('token', 'exec', 'attach', 'portforward', 'proxy', 'log')
-            and (a.username like 'system:serviceaccount:kube-system:%' or a.username like 'system:node:%'
+            and (a.username like 'system:serviceaccount:%' or a.username like 'system:node:%'
                 or a.username in ('system:kube-controller-manager', 'system:kube-scheduler', 'system:apiserver'))
             {where}
         order by t.time, t.audit_id limit {MOST + 1}
@@ -157,5 +157,5 @@ def _candidates(tracer: Tracer, first: Touch, scope: str | None, horizon: dt.tim
         },
     )
     if len(events) > MOST:
-        out.limits.append(f"only the first {MOST:,} writes of the control plane after it were looked at")
+        out.limits.append(f"only the first {MOST:,} writes of the control plane and of service accounts after it were looked at")
     return events[:MOST]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
+from auditlens import kinds
 from auditlens.answers.address import Address
 from auditlens.forensics import endings
-from auditlens.forensics.drivers import Fits, driven, driver, precedes
+from auditlens.forensics.drivers import Fits, driven, driver, drivers, precedes
 from auditlens.forensics.events import Touch
 from auditlens.forensics.replay import Life
-from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, SURE, Cause, Tracer, group_of, owners, refs_of
+from auditlens.forensics.tracer import CERTAIN, GUESS, LIKELY, SURE, Cause, Tracer, controller, group_of, owners, refs_of
+
+RECONCILED = dt.timedelta(
+    minutes=5
+)  # how long after a change of its custom resource what an operator does is taken to be for that
 
 
 def owner_life(tracer: Tracer, life: Life, event: Touch) -> tuple[Life, str] | str:
@@ -83,3 +90,36 @@ def again(tracer: Tracer, life: Life, event: Touch) -> Cause | None:
         return None
     rule = "replacement: the one of that name went"
     return Cause(end.life, end.event, end.effect, rule, min(end.sure, LIKELY, key=SURE.index), end.limit, open=end.open)
+
+
+def operator(tracer: Tracer, life: Life, event: Touch) -> Cause | None:
+    """An operator (a service account outside the control plane) makes or changes what a custom resource owns right after that was changed.
+
+    Only where one person alone did, and the object was not there before: what an operator does later, or again, is its own doing.
+    """
+    wrote = event.verb in ("create", "update", "patch") and event.subresource in (None, "scale")
+    if not wrote or event.impersonated or controller(event) or not (event.username or "").startswith("system:serviceaccount:"):
+        return None
+    ref = next(iter(refs_of(event.body) or owners(life, event.time)), {})
+    group = group_of(ref.get("apiVersion"))
+    if not ref.get("controller") or "." not in group or kinds.resource_of(group, ref.get("kind", "")):
+        return None
+    owner = tracer.of(life, ref["kind"], group, ref["name"], uid=ref.get("uid"), when=event.time)
+    if owner is None or owner.uid is None or owner.uid != ref.get("uid"):
+        return None
+    if event.verb == "create" and any(
+        x.uid != life.uid and x.first.order < event.order for x in tracer.lives(tracer.exactly(life.key))
+    ):
+        return None
+    last = max((e.received for e in life.events if e.order < event.order and e.writes and e.ok), default=None)
+    since = max(filter(None, (last, event.received - RECONCILED)))
+    found = list(drivers(owner, event, paths=("spec",), since=since))
+    if (
+        not found
+        or {d.event.actor for d in found} - {event.actor} != {found[-1].event.actor}
+        or not found[-1].known
+        or found[-1].limit
+    ):
+        return None
+    rule = "operator: it carries out a custom resource that was changed just before"
+    return Cause(owner, found[-1].event, found[-1].words, rule, LIKELY)

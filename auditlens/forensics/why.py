@@ -14,7 +14,7 @@ from auditlens import engine
 from auditlens.answers.address import Address, address
 from auditlens.answers.window import moment
 from auditlens.errors import UsageError
-from auditlens.forensics import authors, endings, rules
+from auditlens.forensics import authors, endings, ownership, rules
 from auditlens.forensics.changes import words
 from auditlens.forensics.drivers import under
 from auditlens.forensics.events import Touch
@@ -248,10 +248,10 @@ def follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
         seen.add(address)
         if now.open:
             return
-        if who is None:
+        found = rules.cause(tracer, now.life, now.event, who) if who else ownership.operator(tracer, now.life, now.event)
+        if who is None and found is None:
             chain.root = link
             return
-        found = rules.cause(tracer, now.life, now.event, who)
         if not isinstance(found, Cause):
             chain.limits.append(found or f"{who} does this by itself, or for a reason that no request shows")
             return

@@ -14,6 +14,7 @@ from .scenes import GOING, Expected, Scene, Scenes, wrong
 scenes = Scenes()
 GC, NS, HPA, NODES = "*generic-garbage-collector", "*namespace-controller", "*horizontal-pod-autoscaler", "*node-controller"
 DC, RC, STS = "*deployment-controller", "*replicaset-controller", "*statefulset-controller"
+OPERATOR = "system:serviceaccount:ops:database-operator"
 
 
 def cm(**data: str) -> dict[str, Any]:
@@ -99,6 +100,29 @@ def a_token_goes_with_its_service_account(log: Scene) -> Expected:
     log.gone("system:kube-controller-manager", "secrets/robot-token",
              userAgent="kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/98b3519/tokens-controller")  # fmt: skip
     return [("secret/robot-token", "delete", gone)]
+
+
+@scenes
+def an_operator_does_what_its_custom_resource_asks_for(log: Scene) -> Expected:
+    """What it makes and changes after somebody changed the resource is of them; what it does later is its own."""
+    asked = log("alice", "create", "databases/main", {"spec": {"size": 1}})
+    own = log.of("databases/main", {"spec": {"replicas": 1}})
+    log(OPERATOR, "create", "statefulsets/main", own)
+    log(STS, "create", "pods/main-0", log.of("statefulsets/main", {"spec": {}}))
+    more = log("bob", "patch", "databases/main", {"spec": {"size": 3}})
+    log(OPERATOR, "update", "statefulsets/main", {**own, "spec": {"replicas": 3}})
+    log(STS, "create", "pods/main-1", log.of("statefulsets/main", {"spec": {}}))
+    itself = log(OPERATOR, "update", "statefulsets/main", {**own, "spec": {"replicas": 3, "minReadySeconds": 9}})
+    return [("pod/main-0", "create", asked), ("pod/main-1", "create", more), ("sts/main", "spec.minReadySeconds", itself)]
+
+
+@scenes
+def an_operator_that_made_something_again_did_so_for_who_deleted_it_or_nobody(log: Scene) -> Expected:
+    log("alice", "create", "databases/main", {"spec": {"size": 1}})
+    log(OPERATOR, "create", "configmaps/main", log.of("databases/main", cm(a="1")))
+    log.gone("zoe", "configmaps/main")
+    itself = log(OPERATOR, "create", "configmaps/main", log.of("databases/main", cm(a="1")), uid=log.uid("again"))
+    return [("cm/main", "create", itself)]
 
 
 @scenes
