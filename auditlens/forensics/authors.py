@@ -22,7 +22,10 @@ META = "metadata"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who set a field: `revision` None where that cannot be told, for the reason in `limit`; it was there in `seen` at the latest."""
+    """Who set a field: `revision` None where that cannot be told, for the reason in `limit`; it was there in `seen` at the latest.
+
+    With a revision, `limit` is what else has to be known: that a webhook set it within the request.
+    """
 
     revision: Revision | None
     seen: Revision
@@ -86,7 +89,7 @@ def _step(parts: dict[str, _Part], r: Revision, noise: bool) -> Step:
             limit = None if _made(r.event) else "it was there before the log begins"
             for change in changes({}, piece, noise=noise):
                 step.changes.append(change)
-                step.authors[change.path] = Author(None if limit else r, r, limit)
+                step.authors[change.path] = Author(None, r, limit) if limit else Author(r, r, _by_webhook(r.event, change))
         else:
             _other_version(step, parts, piece, version, noise)
         parts[name] = _Part(piece)
@@ -117,11 +120,19 @@ def _author(r: Revision, change: Change, since: list[Revision]) -> Author:
     others = [x for x in since if x.event.writes and _reaches(x.event, change.path) and _names(x.event, change.path)]
     own = r.event.writes and _reaches(r.event, change.path)
     if own and (not others or _asked(r.event).get(change.path, ...) == change.new):
-        return Author(r, r)
+        return Author(r, r, _by_webhook(r.event, change))
     if not others:
         return Author(None, r, "no request in the log changed it")
     named = ", ".join(f"{x.event.verb} by {x.event.actor} ({x.event.audit_id})" for x in [*others, *([r] if own else [])])
     return Author(None, r, f"cannot be told: it may have been {named}; the log does not show what each of them did")
+
+
+def _by_webhook(event: Touch, change: Change) -> str | None:
+    """That a mutating webhook set a field in a request that did not ask for it."""
+    if not event.patched or flatten(event.request, noise=True).get(change.path, ...) == change.new:
+        return None
+    names = [name for name, op in event.patched if isinstance(op.get("path"), str) and _meet(_dotted(op["path"]), change.path)]
+    return f"set by the admission webhook {names[-1]}: the request did not ask for it" if names else None
 
 
 def _made(event: Touch) -> bool:
@@ -170,8 +181,13 @@ def _names(event: Touch, path: str) -> bool:
         return applies or any(_meet(p, path) for p in flatten(asked, noise=True))
     if isinstance(asked, list):
         named = [str(op[k]) for op in asked if isinstance(op, dict) for k in ("path", "from") if op.get(k)]
-        return any(_meet(p.strip("/").replace("/", ".").replace("~1", "/").replace("~0", "~"), path) for p in named)
+        return any(_meet(_dotted(p), path) for p in named)
     return True
+
+
+def _dotted(pointer: str) -> str:
+    """A JSON pointer as a path."""
+    return pointer.strip("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 
 def _meet(a: str, b: str) -> bool:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
+from auditlens.forensics.bodies import items, text
 from auditlens.quoting import listed
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Touch:
     api_version: str | None  # of the group, asked for
     request_text: str | None = None
     response_text: str | None = None
+    patched_text: str | None = None
     bodies: dict[str, Any] = field(default_factory=dict, repr=False)  # shared by events of one call: parsed bodies
 
     @property
@@ -123,6 +125,17 @@ class Touch:
     def request(self) -> Any:
         """The parsed request body; None when there is none or it is not JSON."""
         return _parse(self.request_text)
+
+    @cached_property
+    def patched(self) -> list[tuple[str, dict[str, Any]]]:
+        """What mutating webhooks made of the request: each one's name, and the operations of its patch.
+
+        Source: apiserver/pkg/admission/plugin/webhook/mutating/dispatcher.go, the annotations `patch.webhook.admission.k8s.io/…`.
+        """
+        notes = [_parse(n) for n in _parse(self.patched_text) or () if isinstance(n, str)]
+        return [
+            (f"{text(n, 'webhook')} (configuration {text(n, 'configuration')})", op) for n in notes for op in items(n, "patch")
+        ]
 
     @cached_property
     def response(self) -> Any:
@@ -184,7 +197,9 @@ _COLUMNS = """
     a.impersonated_username as impersonated, a.user_agent, a.client, a.source_ips[len(a.source_ips)] as source_ip,
     a.request_uri as uri, a.status_reason as reason,
     a.status_message as message, a.outcome, a.api_version, a.request_object as request_text,
-    a.response_object as response_text
+    a.response_object as response_text,
+    nullif(to_json(list_transform(list_filter(map_entries(a.annotations),
+        lambda note: starts_with(note.key, 'patch.webhook.admission.k8s.io/')), lambda note: note.value))::varchar, '[]') as patched_text
 """
 # Of a row of audit_objects: what an event has of it, and where its row of audit is.
 _OBJECT = """

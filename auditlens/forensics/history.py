@@ -112,6 +112,7 @@ def change_words(before: Revision | None, step: Step) -> str | None:
     own = step.by_itself()
     rest = len(step.changes) - len(own)
     told = [words(own)] if own else []
+    told += dict.fromkeys(f"{c.path} {step.authors[c.path].limit}" for c in own if step.authors[c.path].limit)
     if rest:
         told.append(f"{rest} fields differ of which the log does not show who changed them")
     if step.limit:

@@ -205,7 +205,8 @@ def _changed_by(life: Life, step: authors.Step, paths: tuple[str, ...], shown: b
         made = creation and event.ok
         return Cause(life, event, f"{life.key} created", "direct: asked for", CERTAIN) if made else None
     if own:
-        return Cause(life, event, f"{life.key}: {words(own, most=3)}", "direct: asked for", CERTAIN)
+        set_by = next((limit for c in own if (limit := step.authors[c.path].limit)), None)
+        return Cause(life, event, f"{life.key}: {words(own, most=3)}", "direct: asked for", CERTAIN, set_by)
     if hits or (step.limit and any(authors.may_touch(event, p) for p in paths)):
         limit = step.authors[hits[0].path].limit if hits else step.limit
         what = f"{life.key}: {words(hits, most=3) or 'changed'}"
