@@ -50,21 +50,19 @@ def by_owner(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     if held:
         rest = f"; of {len(refs)} owners the last one to go is the cause, so the others tell nothing" if found else ""
         return f"no deletion of its owner {', '.join(held)} is in the log; it takes delete of that resource at Metadata{rest}"
-    return _last_release(life, found, sure)
+    return _last_release(found, sure)
 
 
-def _last_release(life: Life, found: list[_Release], sure: str) -> Cause | str:
-    """The owner that went last; of several at once nobody, unless one person ended them all."""
+def _last_release(found: list[_Release], sure: str) -> Cause:
+    """The owner that went last, or one of several that went at once."""
     last = max(found, key=lambda r: (r.high, r.cause.event.order))
-    rivals = [r for r in found if r is not last and r.overlaps(last)]
-    if any(r.cause.event.actor != last.cause.event.actor for r in rivals):
-        named = ", ".join(sorted(f"{r.cause.effect} by {r.cause.event.actor}" for r in (last, *rivals)))
-        return f"the owners of {life.key} went at the same time ({named}): which of them was the last cannot be told"
+    rivals = [r.cause for r in found if r is not last and r.overlaps(last)]
     c = last.cause
     rule = "owner-gc: the garbage collector deletes what its owner leaves"
     if len(found) > 1:
         rule += f", the last of {len(found)}"
-    return Cause(c.life, c.event, c.effect, rule, min(c.sure, sure, key=SURE.index), open=c.open)
+    cause = Cause(c.life, c.event, c.effect, rule, min(c.sure, sure, key=SURE.index), open=c.open)
+    return cause.or_one_of(rivals)
 
 
 def released(tracer: Tracer, life: Life, ref: dict[str, Any], event: Touch) -> _Release | None:
@@ -200,19 +198,14 @@ def by_preemption(tracer: Tracer, life: Life, event: Touch) -> Cause | str | Non
         """,
         {"time": event.time, "user": event.username, "node": _node_name(life, event)},
     )
-    makers: dict[str | None, tuple[Life, Touch]] = {}
+    rule, makers = "preemption: a pod of higher priority took its place", []
     for e in sorted(found, key=lambda e: (abs(e.time - event.time), e.order)):
-        if e.key == life.key:
-            continue
         pod = tracer.life(Address("", ("pods",), e.key.name, e.key.namespace, e.key.cluster), event.time)
         made = next((m for m in pod.events if m.verb == "create" and m.subresource is None), None) if pod else None
-        if pod is not None and made is not None:
-            makers.setdefault(made.actor, (pod, made))
-    if len(makers) > 1:
-        named = ", ".join(str(pod.key) for pod, _ in makers.values())
-        return f"several pods were to go to its node ({named}): for which of them it was preempted cannot be told"
-    for pod, made in makers.values():
-        return Cause(pod, made, f"{pod.key} created", "preemption: a pod of higher priority took its place", LIKELY)
+        if pod is not None and made is not None and e.key != life.key:
+            makers.append(Cause(pod, made, f"{pod.key} created", rule, LIKELY))
+    if makers:
+        return makers[0].or_one_of(makers[1:])
     return "for which pod it was preempted is not in the log; it takes patch of pods/status at Request, and the pod's node"
 
 

@@ -97,9 +97,8 @@ def _follow(tracer: Tracer, own: list[Touch], horizon: dt.timedelta, out: Impact
     while again:
         again = False
         for address, (event, found) in causes.items():
-            before = known.get(_address(found.event))
-            if before is None and (found.event.audit_id, found.event.received) in ids:
-                before = 0
+            steps = [_steps(known, ids, c.event) for c in (found, *found.others)]
+            before = None if None in steps else steps[0]
             if before is not None and address not in known:
                 known[address] = before + 1
                 words = f"{event.key} {event.verb}" + (f" {event.subresource}" if event.subresource else "")
@@ -108,6 +107,11 @@ def _follow(tracer: Tracer, own: list[Touch], horizon: dt.timedelta, out: Impact
     out.effects.sort(key=lambda e: (e[0].event.order, str(e[0].event.key)))
     end = first.time + horizon
     out.limits.append(f"effects were looked for until {end:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _steps(known: dict[tuple[Any, ...], int], ids: set[tuple[str, Any]], event: Touch) -> int | None:
+    """How many steps a write is from the request; None if it is none of its effects, as far as is known."""
+    return known.get(_address(event), 0 if (event.audit_id, event.received) in ids else None)
 
 
 def _scope(event: Touch) -> str | None:

@@ -154,10 +154,10 @@ def _collected(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     found = [r for r in (endings.released(tracer, life, ref, event) for ref in refs) if r is not None]
     if found:
         last = max(found, key=lambda r: (r.high, r.cause.event.order)).cause
-        if len({r.cause.event.actor for r in found}) > 1 or len(found) < len(refs):
+        if len(found) < len(refs):
             return f"it let go of {len(refs)} owners of {life.key} at once: which end made it act cannot be told"
         rule = "owner-gc: the garbage collector unties dependants"
-        return Cause(last.life, last.event, last.effect, rule, last.sure, open=last.open)
+        return Cause(last.life, last.event, last.effect, rule, last.sure, open=last.open).or_one_of(r.cause for r in found)
     if life.deleted is not None and life.deleted.received <= event.time and life.deleted is not event:
         return Cause(
             life, life.deleted, f"{life.key} deleted", "finalizer: the garbage collector lets go of a deleted object", CERTAIN

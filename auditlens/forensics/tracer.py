@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,21 @@ class Cause:
     sure: str
     limit: str | None = None  # what the log does not tell here
     open: bool = False  # its sender did not begin it: who did is not in the log
+    others: tuple[Cause, ...] = ()  # what it may have been instead: only where all lead to one person is that person named
+
+    def or_one_of(self, rivals: Iterable[Cause]) -> Cause:
+        """The same, and what else it may have been: not another request of the same person, who is the root of both."""
+        seen, others = {_whose(self.event)}, []
+        for rival in rivals:
+            if _whose(rival.event) not in seen:
+                seen.add(_whose(rival.event))
+                others.append(rival)
+        return replace(self, others=tuple(others))
+
+
+def _whose(event: Touch) -> str:
+    """Two requests of one person have one root; two of one controller may have two."""
+    return f"by {event.actor}" if controller(event) is None else f"{event.audit_id} of {event.key}"
 
 
 class Tracer:
@@ -92,6 +107,7 @@ class Tracer:
         self._kinds: dict[tuple[str, str], Address | None] = {}
         self._one: dict[tuple[Key, str], Life | None] = {}  # by uid, of names that are not loaded whole
         self._siblings: dict[str, list[Life]] = {}
+        self.memo: dict[tuple[str, str | None], Any] = {}  # what rules worked out about the pods of an owner, by its uid
 
     def lives(self, wanted: Address) -> list[Life]:
         """The lives of what a target means; from reads where no write holds a body."""

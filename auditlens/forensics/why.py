@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MOST = 12  # links; a longer chain is a loop
+RIVALS = 50  # causes that are followed where one of them is meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,4 +257,22 @@ def follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
         if not isinstance(found, Cause):
             chain.limits.append(found or f"{who} does this by itself, or for a reason that no request shows")
             return
+        if found.others and (limit := _apart(tracer, found)):
+            chain.limits.append(limit)
+            return
         now = found
+
+
+def _apart(tracer: Tracer, found: Cause) -> str | None:
+    """Why nobody can be named where one of several requests was the cause; None if all were begun by one person."""
+    causes = (found, *found.others)
+    people: set[str | None] = set()
+    for cause in causes[:RIVALS]:
+        one = Chain()
+        follow(tracer, replace(cause, others=()), one)
+        people.add(one.root.event.actor if one.root else None)
+    if len(people) == 1 and None not in people and len(causes) <= RIVALS:
+        return None
+    named = ", ".join(f"{c.effect} by {c.event.actor} ({c.event.audit_id})" for c in causes[:3])
+    more = f" or {len(causes) - 3} more" if len(causes) > 3 else ""
+    return f"it may have been {named}{more}: which of them cannot be told, and they do not all lead to one person"

@@ -6,13 +6,17 @@ pods that failed, without anybody asking: then nobody is named.
 
 from __future__ import annotations
 
+import datetime as dt
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from auditlens.answers.address import Address
+from auditlens.forensics import authors
 from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.changes import Change
-from auditlens.forensics.drivers import Driven, driven, driver, higher, lower, precedes
+from auditlens.forensics.drivers import driven, driver, higher, lower, precedes
 from auditlens.forensics.events import Touch
 from auditlens.forensics.ownership import by_owner, by_spec, ending_owner, owner_life
 from auditlens.forensics.replay import Life
@@ -103,32 +107,67 @@ def replicas(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     if change is None or change.limit is not None:
         return driven(owner, change, "")
     out = driven(owner, change, "owner: the controller makes the pods its owner asks for", sure)
-    return _in_place(tracer, owner, change, event, out)
+    own, instead = _places(tracer, owner, controller(event)).get(event.audit_id, (True, []))
+    return _stands_for(owner, out if own else None, instead)
 
 
-def _in_place(tracer: Tracer, owner: Life, change: Driven, event: Touch, asked: Cause | str) -> Cause | str:
-    """Which of the pods that went since a change a new one stands for, if it is not one of those that the change asked for."""
-    wanted, pods = _more(owner, change), tracer.siblings(owner)
-    if wanted is None:
-        return _stands_for(owner, asked, [w for pod in pods for w in _went(pod, change, event)])
-    made = [m for pod in pods if (m := _made(pod)) and change.event.received <= m.received and m.order <= event.order]
-    steps: list[tuple[Any, int, _Went | Touch]] = [(m.order, 1, m) for m in made]
-    steps += [(w.event.order, 0, w) for pod in pods for w in _went(pod, change, event)]
+def _places(tracer: Tracer, owner: Life, who: str | None) -> dict[str, tuple[bool, list[_Went]]]:
+    """Of each pod an owner got, by its creation: whether it is one that was asked for, and the pods that it may be in place of.
+
+    Asked for are as many as the number grew by, and no more of them when it became smaller again.
+    """
+    known: dict[str, tuple[bool, list[_Went]]] | None = tracer.memo.get(("places", owner.uid))
+    if known is not None:
+        return known
+    made, gone = _pods(tracer, owner, who)
+    steps: list[tuple[Any, int, Any]] = [(when, 0, more) for when, more in _sizes(owner)]
+    steps += [(w.event.received, 1, w) for w in gone] + [(m.received, 2, m) for m in made]
+    left: int | None = 0  # of those that were asked for; None where the log does not tell how many were
     pool: list[_Went] = []
-    open_ = 0
-    for _, _, step in sorted(steps, key=lambda s: s[:2]):
-        if isinstance(step, _Went):
+    open_, found = 0, {}
+    for _, kind, step in sorted(steps, key=lambda s: s[:2]):
+        if kind == 0:
+            left = None if step is None or left is None else max(0, left + step)
+        elif kind == 1:
             pool, open_ = [*pool, step], open_ + 1
+        else:
+            found[step.audit_id] = (left is None or left > 0, pool)
+            if left:
+                left -= 1
+            elif left == 0 and open_:
+                open_ -= 1
+                pool = pool if open_ else []
+    tracer.memo["places", owner.uid] = found
+    return found
+
+
+def _pods(tracer: Tracer, owner: Life, who: str | None) -> tuple[list[Touch], list[_Went]]:
+    """The creations of an owner's pods, and those that it lost, in order."""
+    known: tuple[list[Touch], list[_Went]] | None = tracer.memo.get(("pods", owner.uid))
+    if known is None:
+        pods = tracer.siblings(owner)
+        made = sorted((m for pod in pods if (m := _made(pod))), key=lambda m: m.order)
+        gone = sorted((w for pod in pods for w in _went(pod, who)), key=lambda w: w.event.order)
+        known = tracer.memo["pods", owner.uid] = (made, gone)
+    return known
+
+
+def _sizes(owner: Life) -> Iterator[tuple[dt.datetime, int | None]]:
+    """By how much the number of an owner's pods grew, and when; None where the log does not tell."""
+    before: int | None = None
+    for r in owner.revisions:
+        size = part(r.object, "spec").get("replicas", 1)
+        if authors.blind(r) or not isinstance(size, int):
+            if r.event.writes and authors.may_touch(r.event, "spec.replicas"):
+                yield r.event.received, None
             continue
-        own, instead = wanted > 0, list(pool)
-        if own:
-            wanted -= 1
-        elif open_:
-            open_ -= 1
-            pool = pool if open_ else []
-        if step.audit_id == event.audit_id:
-            return _stands_for(owner, asked if own else None, instead)
-    return asked
+        if before is not None:
+            yield r.event.received, size - before
+        elif r.event.verb == "create" and r.event.subresource is None:
+            yield r.event.received, size
+        else:
+            yield r.event.received, None if authors.asks(r.event, "spec.replicas") else 0
+        before = size
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,43 +180,31 @@ class _Went:
 
 
 def _stands_for(owner: Life, asked: Cause | str | None, gone: list[_Went]) -> Cause | str:
-    """One of the pods that went, if only one person can be meant."""
+    """What was asked for, or one of the pods that went."""
     if not gone:
         more = f"{owner.key} got more pods than were asked for: one before failed, or went in a way that no request shows"
         return asked or more
-    if asked is not None or len({w.event.actor for w in gone}) > 1:
-        named = ", ".join(f"{w.words} by {w.event.actor} ({w.event.audit_id})" for w in gone)
-        return f"whether it came in place of one that went ({named}){', or of more replicas,' if asked else ' and of which'} cannot be told"
-    went = gone[0]
-    return Cause(went.life, went.event, went.words, "replacement: a pod of the same owner went", LIKELY)
-
-
-def _more(owner: Life, change: Driven) -> int | None:
-    """How many pods a change asked for; None where the log does not tell."""
-    size = part(body_at(owner, change.event.received), "spec").get("replicas")
-    if change.made:
-        return size if isinstance(size, int) else 1 if change.known else None
-    at = next((i for i, r in enumerate(owner.revisions) if r.event is change.event), 0)
-    before = next((r.object for r in reversed(owner.revisions[:at]) if r.object is not None), None)
-    was = part(before, "spec").get("replicas")
-    return size - was if isinstance(size, int) and isinstance(was, int) else None
+    rule = "replacement: a pod of the same owner went"
+    instead = [Cause(w.life, w.event, w.words, rule, LIKELY) for w in gone]
+    if isinstance(asked, str):
+        return asked
+    return asked.or_one_of(instead) if asked else instead[0].or_one_of(instead)
 
 
 def _made(pod: Life) -> Touch | None:
     return next((e for e in pod.events if e.verb == "create" and e.subresource is None and e.ok), None)
 
 
-def _went(pod: Life, change: Driven, event: Touch) -> list[_Went]:
-    """How a pod was lost between a change and an effect, by a request that was not its controller's."""
-    found = []
-    if pod.deleted is not None and pod.deleted.username != event.username:
-        found.append(_Went(pod, pod.deleted, f"{pod.key} deleted"))
+def _went(pod: Life, who: str | None) -> list[_Went]:
+    """How a pod was lost by a request that was not its controller's: deleted, or relabelled so that it was let go of."""
+    if pod.deleted is not None and controller(pod.deleted) != who:
+        return [_Went(pod, pod.deleted, f"{pod.key} deleted")]
     for r in pod.revisions:
-        if r.event.username == event.username and r.event.verb in ("patch", "update") and r.object and not refs_of(r.object):
+        if controller(r.event) == who and r.event.verb in ("patch", "update") and r.object and not refs_of(r.object):
             label = driver(pod, r.event, paths=("metadata.labels",))
             if label is not None and not label.made and label.limit is None:
-                found.append(_Went(pod, label.event, label.words))
-    return [w for w in found[:1] if change.event.received <= w.event.received and precedes(w.event, event)]
+                return [_Went(pod, label.event, label.words)]
+    return []
 
 
 def runs(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
@@ -193,9 +220,10 @@ def runs(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     out = driven(owner, change, "owner: the controller makes the pods its owner asks for", sure)
     if change is None or isinstance(out, str):
         return out
-    pods = tracer.siblings(owner)
-    last = max((m.order for pod in pods if (m := _made(pod)) and m.order < event.order), default=change.event.order)
-    gone = [w for pod in pods for w in _went(pod, change, event) if w.event.order > last]
+    made, lost = _pods(tracer, owner, controller(event))
+    earlier = bisect_left(made, event.order, key=lambda m: m.order)
+    last = made[earlier - 1] if earlier else change.event
+    gone = [w for w in lost if w.event.order > last.order and precedes(w.event, event)]
     return _stands_for(owner, None, gone) if gone else out
 
 
@@ -209,21 +237,30 @@ def each_node(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     owner, sure = found
     change = driver(owner, event, paths=("spec.template", "spec.selector"))
     name = node_of(life)
-    before = [
-        pod
-        for pod in tracer.siblings(owner)
-        if pod.uid != life.uid and name and node_of(pod) == name and pod.first.order < event.order
-    ]
+    before = [p for p in _on_node(tracer, owner).get(name or "", ()) if p.uid != life.uid and p.first.order < event.order]
     if before:
         last = max(before, key=lambda pod: pod.first.order)
-        if last.deleted is None or not precedes(last.deleted, event):
+        if last.deleted is not None and precedes(last.deleted, event):
+            return Cause(last, last.deleted, f"{last.key} deleted", "replacement: the pod on that node went", LIKELY)
+        if change is None or change.made or change.event.order < last.first.order:
             return f"the pod of {owner.key} on node {name} before went in a way that no request shows"
-        return Cause(last, last.deleted, f"{last.key} deleted", "replacement: the pod on that node went", LIKELY)
+        return driven(owner, change, "surge: the pod of the new template comes before the old one goes", sure)
     node = _node(tracer, life, event)
     came = _made(node) if node is not None else None
     if node is not None and came is not None and precedes(came, event) and (change is None or came.order > change.event.order):
         return Cause(node, came, f"{node.key} created", "daemon: every node gets a pod", LIKELY)
     return driven(owner, change, "owner: the controller makes the pods its owner asks for", sure)
+
+
+def _on_node(tracer: Tracer, owner: Life) -> dict[str, list[Life]]:
+    """The pods an owner has or had, by node."""
+    known: dict[str, list[Life]] | None = tracer.memo.get(("nodes", owner.uid))
+    if known is None:
+        known = tracer.memo["nodes", owner.uid] = {}
+        for pod in tracer.siblings(owner):
+            if name := node_of(pod):
+                known.setdefault(name, []).append(pod)
+    return known
 
 
 def node_of(pod: Life) -> str | None:

@@ -62,6 +62,36 @@ def a_node_that_went_silent_was_tainted_by_nobody(log: Scene) -> Expected:
 
 
 @scenes
+def pods_that_two_taints_drove_away_are_replaced_by_nobody(log: Scene) -> Expected:
+    """One controller deletes both, for two people: it is not the same cause."""
+    for name, who in (("tainted-a", "bob"), ("tainted-b", "zoe")):
+        log("ann", "create", f"nodes/{name}", {"spec": {}})
+        log(who, "patch", f"nodes/{name}", {"spec": {"taints": [{"key": "out", "effect": "NoExecute"}]}})
+    log("ann", "create", "replicasets/web-1", {"spec": {"replicas": 2}})
+    pods = {n: log.of("replicasets/web-1", {"spec": {"nodeName": f"tainted-{n}"}}) for n in "ab"}
+    for name, pod in pods.items():
+        log(RC, "create", f"pods/web-1-{name}", pod)
+    for name, pod in pods.items():
+        log.drop("*taint-eviction-controller", f"pods/web-1-{name}", pod)
+    log(RC, "create", "pods/web-1-new", log.of("replicasets/web-1", {"spec": {}}))
+    return [("pod/web-1-new", "create", None)]
+
+
+@scenes
+def pods_that_one_taint_drove_away_are_replaced_by_who_set_it(log: Scene) -> Expected:
+    log("ann", "create", "nodes/tainted-c", {"spec": {}})
+    taint = log("bob", "patch", "nodes/tainted-c", {"spec": {"taints": [{"key": "out", "effect": "NoExecute"}]}})
+    log("ann", "create", "replicasets/web-1", {"spec": {"replicas": 2}})
+    pod = log.of("replicasets/web-1", {"spec": {"nodeName": "tainted-c"}})
+    for name in "ab":
+        log(RC, "create", f"pods/web-1-{name}", pod)
+    for name in "ab":
+        log.drop("*taint-eviction-controller", f"pods/web-1-{name}", pod)
+    log(RC, "create", "pods/web-1-new", log.of("replicasets/web-1", {"spec": {}}))
+    return [("pod/web-1-new", "create", taint)]
+
+
+@scenes
 def the_taint_of_a_cordoned_node_is_of_who_cordoned_it(log: Scene) -> Expected:
     taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
     log("ann", "create", "nodes/cordoned-node", {"spec": {}})

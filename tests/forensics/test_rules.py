@@ -156,6 +156,20 @@ def test_of_two_pods_nominated_to_its_node_nobody_is_named(make_lake: Callable[.
     assert root(chain) is None and any("pods/big" in x and "pods/vast" in x for x in chain.limits), chain.limits
 
 
+def test_pods_of_two_people_nominated_by_one_controller_are_of_two_people(make_lake: Callable[..., Lake]) -> None:
+    log = Log()
+    log("ann", "create", "pods/small", pod("n1"))
+    for who, name in (("bob", "big"), ("zoe", "vast")):
+        log(who, "create", f"jobs/{name}", {"spec": {}})
+        log("*job-controller", "create", f"pods/{name}-x", {**pod(), **owned("Job", name)})
+    for name in ("big", "vast"):
+        status = {"status": {"nominatedNodeName": "n1"}}
+        log("*scheduler", "patch", f"pods/{name}-x/status", {**pod(), **status, **owned("Job", name)}, request=status)
+    log("*scheduler", "delete", "pods/small", pod("n1"))
+    chain = why(make_lake(log.lines), "pod/small", namespace="shop", event="delete")
+    assert root(chain) is None and any("pods/big-x" in x and "pods/vast-x" in x for x in chain.limits), chain.limits
+
+
 def test_an_autoscaler_of_another_kind_of_that_name_is_not_it(make_lake: Callable[..., Lake]) -> None:
     log = Log()
     log("ann", "create", "deployments/web", {"spec": {"replicas": 1}})

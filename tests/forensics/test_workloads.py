@@ -218,6 +218,18 @@ def of_what_was_there_before_a_scale_only_the_rest_is_made(log: Scene) -> Expect
 
 
 @scenes
+def pods_come_later_than_the_next_step_of_a_rollout(log: Scene) -> Expected:
+    """The set was made larger twice before its controller made the first pod: neither is one too many."""
+    rs = log.of("deployments/web", {"spec": {"replicas": 1}})
+    made = log("ann", "create", "deployments/web", workload(2))
+    log(DC, "create", "replicasets/web-1", rs)
+    log(DC, "update", "replicasets/web-1", {**rs, "spec": {"replicas": 2}})
+    log(RC, "create", "pods/web-1-a", log.of("replicasets/web-1", {"spec": {}}))
+    log(RC, "create", "pods/web-1-b", log.of("replicasets/web-1", {"spec": {}}))
+    return [("pod/web-1-a", "create", made), ("pod/web-1-b", "create", made)]
+
+
+@scenes
 def a_pod_that_somebody_took_out_of_its_set_is_replaced_by_them(log: Scene) -> Expected:
     """`kubectl label pod web-1-0 app-`: the set lets it go and makes another; its size changed by nobody."""
     pod = deployed(log, 1)
