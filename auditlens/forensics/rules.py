@@ -26,10 +26,13 @@ def cause(tracer: Tracer, life: Life, event: Touch, who: str) -> Cause | str | N
     """What made the controller `who` send `event` about an object; a text where the log cannot tell, None where no rule fits."""
     if event.subresource == "status" and who != "certificate-controller":
         return f"{who} reports in the status what it found; no request made it do so"
+    if life.key.resource in ("events", "leases"):
+        return f"{who} keeps its own {life.key.resource}; no request made it do so"
     deletes = event.verb in ("delete", "deletecollection")
     rule = (_DELETES if deletes else _CHANGES).get(who)
     found = rule(tracer, life, event) if rule is not None else by_owner(tracer, life, event)
-    if event.verb != "create" or event.subresource is not None:
+    named = text(event.body, "metadata", "generateName") is None  # a name that was made up comes once
+    if event.verb != "create" or event.subresource is not None or not named:
         return found
     before = again(tracer, life, event)
     return found if before is None or (isinstance(found, Cause) and found.event.order > before.event.order) else before
@@ -108,6 +111,8 @@ def _bound_of(hpa: Life, event: Touch, replicas: Any) -> str | None:
 
 
 def _bound(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    if life.key.resource != "pods":
+        return None
     return _made_by(life, "scheduling: the scheduler binds pods that are created")
 
 

@@ -282,7 +282,20 @@ def ordered(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
         return tied(tracer, life, event)
     if life.key.resource == "controllerrevisions":
         return by_spec(tracer, life, event, "spec.template")
+    if life.key.resource == "persistentvolumeclaims":
+        return _claimed(tracer, life, event)
     return by_spec(tracer, life, event, "spec.replicas", "spec.ordinals", fits=lambda c: not lower(c))
+
+
+def _claimed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
+    """The StatefulSet whose claim this is, as its name TEMPLATE-SET-ORDINAL tells: nothing else of it does."""
+    for owner in tracer.lives(Address("apps", ("statefulsets",), None, life.key.namespace, life.key.cluster)):
+        over = owner.ended is not None and owner.ended.received <= event.received
+        templates = [text(t, "metadata", "name") for t in items(body_at(owner, event.received), "spec", "volumeClaimTemplates")]
+        if not over and life.key.name.rpartition("-")[0] in [f"{name}-{owner.key.name}" for name in templates]:
+            change = driver(owner, event, paths=("spec.replicas", "spec.ordinals"), fits=lambda c: not lower(c))
+            return driven(owner, change, "owner: the controller makes the claims its StatefulSet asks for", LIKELY)
+    return f"no StatefulSet in the log has a claim template for {life.key}; it takes statefulsets at RequestResponse"
 
 
 def tied(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:

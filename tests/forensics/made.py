@@ -11,14 +11,14 @@ CONTROLLERS = "system:serviceaccount:kube-system:"
 GROUPS = {"jobs": "batch", "cronjobs": "batch", "deployments": "apps", "replicasets": "apps", "statefulsets": "apps",
           "daemonsets": "apps", "controllerrevisions": "apps", "horizontalpodautoscalers": "autoscaling",
           "endpointslices": "discovery.k8s.io", "clusterroles": "rbac.authorization.k8s.io", "databases": "example.com",
-          "certificatesigningrequests": "certificates.k8s.io"}  # fmt: skip
+          "certificatesigningrequests": "certificates.k8s.io", "leases": "coordination.k8s.io"}  # fmt: skip
 KINDS = {
     "pods": "Pod", "nodes": "Node", "jobs": "Job", "cronjobs": "CronJob", "configmaps": "ConfigMap", "deployments": "Deployment",
     "replicasets": "ReplicaSet", "statefulsets": "StatefulSet", "horizontalpodautoscalers": "HorizontalPodAutoscaler",
     "endpointslices": "EndpointSlice", "clusterroles": "ClusterRole", "services": "Service", "persistentvolumes": "PersistentVolume", "namespaces": "Namespace", "secrets": "Secret",
     "daemonsets": "DaemonSet", "controllerrevisions": "ControllerRevision", "persistentvolumeclaims": "PersistentVolumeClaim",
     "serviceaccounts": "ServiceAccount", "databases": "Database", "certificatesigningrequests": "CertificateSigningRequest",
-    "replicationcontrollers": "ReplicationController",
+    "replicationcontrollers": "ReplicationController", "leases": "Lease",
 }  # fmt: skip
 CLUSTER_WIDE = ("certificatesigningrequests", "clusterroles", "nodes", "persistentvolumes", "namespaces")
 

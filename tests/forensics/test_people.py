@@ -122,6 +122,24 @@ def a_volume_goes_with_its_claim(log: Scene) -> Expected:
 
 
 @scenes
+def a_claim_of_a_stateful_set_is_of_who_asked_for_one_more(log: Scene) -> Expected:
+    claims = [{"metadata": {"name": "data"}}]
+    log("ann", "create", "statefulsets/other", {"spec": {"replicas": 1, "volumeClaimTemplates": claims}})
+    log("ann", "create", "statefulsets/web", {"spec": {"replicas": 1, "volumeClaimTemplates": claims}})
+    more = log("bob", "patch", "statefulsets/web", {"spec": {"replicas": 2, "volumeClaimTemplates": claims}})
+    log(STS, "create", "persistentvolumeclaims/data-web-1", {"spec": {}})
+    log(STS, "create", "persistentvolumeclaims/logs-web-1", {"spec": {}})
+    return [("pvc/data-web-1", "create", more), ("pvc/logs-web-1", "create", None)]
+
+
+@scenes
+def what_a_component_notes_for_itself_was_asked_for_by_nobody(log: Scene) -> Expected:
+    log("ann", "create", "leases/lock", {"spec": {"holderIdentity": "x"}})
+    log("*scheduler", "update", "leases/lock", {"spec": {"holderIdentity": "y"}})
+    return [("lease/lock", "spec.holderIdentity", None)]
+
+
+@scenes
 def a_token_goes_with_its_service_account(log: Scene) -> Expected:
     log("ann", "create", "serviceaccounts/robot", {})
     log("ann", "create", "secrets/robot-token", {"type": "kubernetes.io/service-account-token", "metadata": {"annotations": {

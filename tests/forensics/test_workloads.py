@@ -207,7 +207,8 @@ def what_was_there_before_the_log_may_count(log: Scene) -> Expected:
 @scenes
 def of_what_was_there_before_a_scale_only_the_rest_is_made(log: Scene) -> Expected:
     """Bob's scale from 3 to 5 made two pods; the third is in place of the one zoe deleted."""
-    log("eve", "patch", "replicasets/web-1", {"spec": {"replicas": 3}, "metadata": {"labels": {"a": "b"}}})
+    label = {"metadata": {"labels": {"a": "b"}}}
+    log("eve", "patch", "replicasets/web-1", {"spec": {"replicas": 3}, **label}, request=label)
     pod = log.of("replicasets/web-1", {"spec": {"nodeName": "n1"}})
     scale = log("bob", "patch", "replicasets/web-1", {"spec": {"replicas": 5}})
     log(RC, "create", "pods/web-1-a", pod)
