@@ -12,6 +12,7 @@ from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.drivers import driven, driver
 from auditlens.forensics.events import Touch, collection, load
 from auditlens.forensics.replay import Life, doubt
+from auditlens.forensics.sweeps import swept
 from auditlens.forensics.tracer import CERTAIN, LIKELY, SURE, Cause, Tracer, body_at, group_of, owners, owners_known
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -173,7 +174,10 @@ def by_kubelet(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     asked = life.deleted
     if asked is not None and asked is not event and asked.received <= event.time:
         return Cause(life, asked, f"{life.key} deleted", "kubelet: it finishes a graceful deletion", CERTAIN)
-    return "the kubelet finishes deletions others ask for; that request is not in the log (delete and pods/eviction at Metadata)"
+    return swept(tracer, life, event) or (
+        "the kubelet finishes deletions others ask for; no such request in the log tells this pod "
+        "(it takes delete and pods/eviction at Metadata, deletecollection at RequestResponse)"
+    )
 
 
 def by_ttl(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
@@ -218,7 +222,15 @@ def ending(tracer: Tracer, life: Life, before: Touch | None = None) -> Cause | N
         rule = "finalizer: its last finalizer was removed"
         return Cause(life, life.ended, f"{life.key} gone", rule, LIKELY, f"who asked for the deletion of {life.key} is not in the log; it takes "
                      "delete of its resource at Metadata", open=True)  # fmt: skip
-    return _given_up(life, before) or _unseen(tracer, life)
+    return _given_up(life, before) or _unseen(tracer, life) or _missed(tracer, life, before)
+
+
+def _missed(tracer: Tracer, life: Life, before: Touch | None) -> Cause | None:
+    """The end of an object that was not there any more: a collection that it was in, if its items were not recorded."""
+    gone = life.ended or life.followed
+    if gone is None or (before is not None and gone.received > before.time):
+        return None
+    return swept(tracer, life, gone)
 
 
 def asked_how(verb: str, subresource: str | None) -> str:

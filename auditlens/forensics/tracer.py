@@ -121,7 +121,12 @@ class Tracer:
             self._status[wanted] = self._load(*wanted.where(), status=True)
         return self._status[wanted]
 
-    def _load(self, where: str, params: Mapping[str, Any], *, status: bool = False) -> list[Life]:
+    def with_absences(self, wanted: Address) -> list[Life]:
+        """`lives` with the requests that found nothing of that name, which tell of ends that no request asked for."""
+        self._known[wanted] = self._load(*wanted.where(), absences=True)
+        return self._known[wanted]
+
+    def _load(self, where: str, params: Mapping[str, Any], *, status: bool = False, absences: bool = False) -> list[Life]:
         """The lives of the objects that fulfil a condition on `t`, oldest first of each object."""
         base = f"select t.* from audit_objects as t where t.via in ('ref', 'body', 'item') and t.name is not null and {where}"
         events = load(
@@ -140,7 +145,7 @@ class Tracer:
                 events += load(self.con, f"{reads} and {only}", {**params, **more})
             else:
                 events += load(self.con, reads, params)
-        if doubtful := {e.key for e in events if replay.uncertain(e)}:
+        if doubtful := {e.key for e in events if absences or replay.uncertain(e)}:
             only, more = one_of(doubtful)  # whether it was there afterwards
             events += load(self.con, f"{base} and t.code in (404, 409) and {only}", {**params, **more})
         ordered = sorted(events, key=lambda e: (e.key.cluster, str(e.key), e.order))

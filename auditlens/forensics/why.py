@@ -104,6 +104,8 @@ def why(
 def explain(tracer: Tracer, wanted: Address, what: str | None, when: dt.datetime | None) -> Chain:
     """`why` with a tracer."""
     found = tracer.with_status(wanted) if re.match(r"status([.\[]|$)", what or "") else tracer.lives(wanted)
+    if what in (None, "delete") and not any(endings.ending(tracer, x) for x in found):
+        found = tracer.with_absences(wanted)
     lives = [x for x in found if when is None or x.first.time <= when]
     chain = Chain()
     keys = {x.key for x in lives}
@@ -149,6 +151,12 @@ def _never(lives: list[Life], what: str | None, when: dt.datetime | None) -> str
         named = ", ".join(f"{e.verb} by {e.actor} ({e.audit_id})" for e in doubtful[-3:])
         more = f" and {len(doubtful) - 3} more" if len(doubtful) > 3 else ""
         return f"whether {key} was {did} cannot be told: it may have been by {named}{more}, of which the log does not show what it did"
+    gone = lives[-1].ended
+    if what == "delete" and gone is not None and (when is None or gone.time <= when):
+        return (
+            f"{key} was gone by {gone.time:%Y-%m-%dT%H:%M:%SZ} ({gone.audit_id}), and no request for its deletion is in the log; it takes "
+            f"delete of {key.resource} at Metadata, deletecollection at RequestResponse"
+        )
     mixed = sorted({authors.version_of(r.object) for r in lives[-1].revisions if not authors.blind(r)})
     if len(mixed) > 1 and what not in ("delete", "create") and not (what or "").startswith(authors.META):
         return f"whether {key} was {did} cannot be told: the revisions are in different API versions ({' and '.join(mixed)})"
@@ -235,6 +243,9 @@ def ended(tracer: Tracer, life: Life) -> Chain:
 
 def follow(tracer: Tracer, start: Cause, chain: Chain) -> None:
     """Go from cause to cause until somebody outside the control plane, or the end of what the log knows."""
+    if start.others and (limit := _apart(tracer, start)):
+        chain.limits.append(limit)
+        return
     now, seen = start, set()
     while len(chain.links) < MOST:
         who = controller(now.event)

@@ -300,6 +300,8 @@ def _claimed(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
 
 def tied(tracer: Tracer, life: Life, event: Touch) -> Cause | str | None:
     """A workload controller takes in a pod that its selector chooses, or lets go of one that it does not."""
+    if life.key.resource != "pods":
+        return by_owner(tracer, life, event)
     before = next((r for r in reversed(life.revisions) if r.event.order < event.order and r.object is not None), None)
     after = next((r for r in life.revisions if r.event is event and r.object is not None), None)
     who = controller(event) or "its controller"
