@@ -48,15 +48,17 @@ def test_a_question_does_not_bring_pandas_along(tmp_path: Path) -> None:
     assert done.stdout.count("get") and done.stderr.strip().endswith("False")
 
 
-def test_an_import_does_not_bring_pandas_along(tmp_path: Path) -> None:
-    log = write(tmp_path / "a.log", [event()])
+def test_an_import_brings_neither_pandas_nor_polars_along(tmp_path: Path) -> None:
+    """Also into a lake that is there, whose files must be read."""
     code = (
         "import atexit, sys; from auditlens.__main__ import run; sys.argv = ['auditlens', 'import', *sys.argv[1:]]; "
-        "atexit.register(lambda: print('pandas' in sys.modules, file=sys.stderr)); run()"
+        "atexit.register(lambda: print({'pandas', 'polars'} & set(sys.modules), file=sys.stderr)); run()"
     )
-    command = [sys.executable, "-c", code, str(log), "--lake", str(tmp_path / "lake")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert "1 records = 1 rows" in done.stdout and done.stderr.strip().endswith("False")
+    for n in range(2):
+        log = write(tmp_path / f"{n}.log", [event(n)])
+        command = [sys.executable, "-c", code, str(log), "--lake", str(tmp_path / "lake")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert "1 records = 1 rows" in done.stdout and done.stderr.strip().endswith("set()")
 
 
 @pytest.fixture(scope="module")

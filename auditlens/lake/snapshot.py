@@ -14,7 +14,7 @@ from auditlens.tables import Table
 
 if TYPE_CHECKING:
     import duckdb
-    import polars as pl
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Snapshot:
     versions: dict[str, int]
     committed: dict[str, list[DataFile]]  # all files the Delta logs name
     batches: frozenset[str]  # the finished batches among those that wrote files: only these may be read
-    imports: pl.Series = field(repr=False)  # ids of finished imports
+    imports: pa.ChunkedArray = field(repr=False)  # ids of finished imports
 
     def files(self, table: str, *, since: dt.datetime | None = None, until: dt.datetime | None = None) -> list[DataFile]:
         """The files of a table that readers may see, oldest first, narrowed to a window."""
@@ -96,7 +96,7 @@ class Snapshot:
 
     def finished(self, import_id: str) -> bool:
         """Whether an import is done."""
-        return import_id in self.imports
+        return bool(self.imports.index(import_id).as_py() >= 0)
 
     def intact(self) -> bool:
         """Whether all its files are still there; compaction and retention take away what their commits replaced."""
@@ -121,7 +121,9 @@ def unless_gone(work: Callable[[], T], files: list[DataFile]) -> T | None:
 
 def hide(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, duplicates: list[DataFile]) -> None:
     """Make table `hidden` for `unhidden`: addresses of stored rows that repeat those of finished imports."""
-    con.register("done", snapshot.imports.to_frame("import_id"))
+    import pyarrow as pa
+
+    con.register("done", pa.table({"import_id": snapshot.imports}))
     con.execute(
         "create or replace table hidden as select distinct import_id, source, line, coalesce(item, 0) as item "
         f"from read_parquet({file_list(duplicates)}) where kept_import_id in (select import_id from done)"
