@@ -71,7 +71,7 @@ def event(n: int = 0, /, **fields: Any) -> dict[str, Any]:
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
         "level": "RequestResponse",
-        "auditID": f"00000000-0000-4000-8000-{n:012d}",
+        "auditID": f"00000000-0000-4000-a000-{n:012d}",
         "stage": "ResponseComplete",
         "requestURI": f"/api/v1/namespaces/shop/configmaps/settings-{n}",
         "verb": "get",

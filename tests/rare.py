@@ -10,7 +10,7 @@ from tests.conftest import event, imported, text, when, write
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample-logs"
 RBAC = {"apiGroup": "rbac.authorization.k8s.io", "apiVersion": "v1"}
-CUT_OFF = "00000000-0000-4000-8000-000000000050"  # a request that both logs tell of
+CUT_OFF = "00000000-0000-4000-a000-000000000050"  # a request that both logs tell of
 PLACEHOLDER = "skipped-too-big-size-object"  # what AKS puts in place of a body
 
 LOG = b"""Log file created at: 2026/11/23 11:59:00
@@ -24,11 +24,11 @@ E1123 12:20:01.000000       1 authentication.go:73] "Unable to authenticate the 
 I1123 12:20:02.000000       1 genericapiserver.go:586] "[graceful-termination] shutdown event" name="ShutdownInitiated"
 I1123 12:20:02.000000       1 genericapiserver.go:586] "[graceful-termination] shutdown event" name="AfterShutdownDelayDuration"
 E1123 12:20:03.000000       1 wrap.go:54] "Timeout or abort while handling" method="POST" URI="/api/v1/namespaces/shop/pods" \
-auditID="00000000-0000-4000-8000-000000000050" logger="UnhandledError"
+auditID="00000000-0000-4000-a000-000000000050" logger="UnhandledError"
 E1123 12:20:03.100000       1 runtime.go:142] "Observed a panic" panic="runtime error: index out of range" stacktrace="goroutine 7 [running]:"
 I1123 12:20:04.000000       1 request.go:752] "Waited before sending request" delay="1.1s" reason="client-side throttling" verb="GET" URL="https://x/api"
 W1123 12:20:05.000000       1 logging.go:55] [core] [Channel #1 SubChannel #2] grpc: addrConn.createTransport failed to connect to {Addr: "x"}
-I1123 12:20:06.000000       1 trace.go:236] Trace[1]: "Create" audit-id:00000000-0000-4000-8000-000000000050,client:192.0.2.1,\
+I1123 12:20:06.000000       1 trace.go:236] Trace[1]: "Create" audit-id:00000000-0000-4000-a000-000000000050,client:192.0.2.1,\
 resource:pods,url:/api/v1/namespaces/shop/pods,user-agent:kubectl/v1.36,verb:POST (23-Nov-2026 12:20:05.000) (total time: 1000ms):
 Trace[1]: ---"Write to database call succeeded" len:120 900ms (12:20:05.900)
 Trace[1]: [1s] [1s] END

@@ -253,7 +253,7 @@ def test_one_file_may_mix_all_shapes(tmp_path: Path, plain: dict[str, list[str]]
 
 def test_a_legacy_line_gives_the_row_of_its_event_apart_from_what_the_format_lacks(tmp_path: Path) -> None:
     line = (
-        '2026-11-23T12:00:01Z AUDIT: id="00000000-0000-4000-8000-000000000001" stage="ResponseComplete" ip="192.0.2.7" method="get" '
+        '2026-11-23T12:00:01Z AUDIT: id="00000000-0000-4000-a000-000000000001" stage="ResponseComplete" ip="192.0.2.7" method="get" '
         'user="alice" groups="\\"dev\\",\\"system:authenticated\\"" as="<self>" asgroups="<lookup>" '
         'user-agent="kubectl/v1.36.2 (linux/amd64) kubernetes/98b3519" namespace="shop" '
         'uri="/api/v1/namespaces/shop/configmaps/settings-1" response="200"\n'

@@ -323,8 +323,8 @@ def test_hostile_text_does_nothing(chromium: Any, hostile_lake: Path, tmp_path: 
         context = chromium.new_context(viewport={"width": 1280, "height": 800})
         tab = Tab(context.new_page(), url)
         tab.page.on("dialog", lambda d: pytest.fail(f"a script ran: {d.message}"))
-        for path in ("", "timeline", "ask?question=requests", "access", "event?audit_id=00000000-0000-4000-8000-000000000001",
-                     "event?audit_id=00000000-0000-4000-8000-000000000002", "object", "ingest?tab=Rejects"):  # fmt: skip
+        for path in ("", "timeline", "ask?question=requests", "access", "event?audit_id=00000000-0000-4000-a000-000000000001",
+                     "event?audit_id=00000000-0000-4000-a000-000000000002", "object", "ingest?tab=Rejects"):  # fmt: skip
             tab.open(path)
             assert not tab.page.locator("a[href^='http://evil'], a[href^='https://evil'], img[src*='evil.example']").count(), path
             assert "\u202e" not in tab.words()
