@@ -69,13 +69,13 @@ def drivers(
     for step in authors.steps(life.revisions):
         event = step.revision.event
         if precedes(event, effect) and (since is None or event.received >= since):
-            new = _drives(step, life, paths, fits, shown)
+            new = _drives(step, life, effect, paths, fits, shown)
             if new is not None:
                 yield new
         shown = shown or not authors.blind(step.revision)
 
 
-def _drives(step: Step, life: Life, paths: tuple[str, ...], fits: Fits | None, shown: bool) -> Driven | None:
+def _drives(step: Step, life: Life, effect: Touch, paths: tuple[str, ...], fits: Fits | None, shown: bool) -> Driven | None:
     """What one revision is to a controller that acts on some paths; None where it changed none of them."""
     event = step.revision.event
     hits = [c for c in under(step.changes, paths) if fits is None or fits(c)]
@@ -91,8 +91,8 @@ def _drives(step: Step, life: Life, paths: tuple[str, ...], fits: Fits | None, s
     if step.limit is not None:
         return Driven(event, f"{life.key} changed", False, step.limit)
     if authors.blind(step.revision):
-        if controller(event) is not None and event.subresource != "scale":
-            return None
+        if controller(event) in (controller(effect), "kubelet") and controller(event) and event.subresource != "scale":
+            return None  # its own notes, or those of a node
         doubt = step.revision.note if step.revision.known == replay.UNKNOWN else None
         return Driven(event, f"{life.key} changed", False, doubt)
     if not shown and any(authors.asks(event, p) for p in paths):  # what it was before is not recorded

@@ -193,6 +193,18 @@ def the_only_one_who_wrote_out_of_sight_is_named(log: Scene) -> Expected:
 
 
 @scenes
+def a_log_without_bodies_leads_through_what_controllers_wrote(log: Scene) -> Expected:
+    """Names and order are all there is: bob's scale, then the set's, then the pod's end."""
+    bare: dict[str, Any] = {"level": "Metadata", "requestObject": None}
+    log("ann", "create", "deployments/web", **bare)
+    log(DC, "create", "replicasets/web-1", **bare)
+    scale = log("bob", "patch", "deployments/web/scale", **bare)
+    log(DC, "update", "replicasets/web-1", **bare)
+    log(RC, "delete", "pods/web-1-a", **bare)
+    return [("pod/web-1-a", "delete", scale)]
+
+
+@scenes
 def endpoints_follow_a_selector_that_somebody_changed(log: Scene) -> Expected:
     """A slice that changes when the Service just has is of who changed it; a later change is of its pods."""
     log("ann", "create", "services/web", {"spec": {"selector": {"app": "a"}, "clusterIP": "10.0.0.1"}})
