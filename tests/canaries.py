@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from canary_forms import MORE_FORMS, Form, b64, jwt
 from conftest import event, text
 
-Form = Callable[[str], str]
+from auditlens.formats.line import Sample
 
 
 def canary(number: int) -> str:
     """A value that stands nowhere else: 24 letters and digits, the number in them."""
     return f"Cnry{number:06d}xQ7zKp9Lm3Rt5V"
-
-
-def b64(value: str) -> str:
-    return base64.b64encode(value.encode()).decode()
-
-
-def jwt(value: str) -> str:
-    parts = (json.dumps({"alg": "RS256", "kid": "x"}), json.dumps({"sub": value}), value)
-    return ".".join(base64.urlsafe_b64encode(p.encode()).decode().rstrip("=") for p in parts)
 
 
 SECRET = "apiVersion: v1\nkind: {kind}\nmetadata:\n  name: db\nstringData:\n  p: {c}\n"
@@ -152,13 +144,21 @@ EVENTS: dict[str, Callable[[str], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def events() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(what and where, the canary, the event)."""
+ALL: dict[str, Form] = FORMS | MORE_FORMS
+# Signs of a document, a script or a sentence, which nobody splits into arguments at its blanks.
+_WHOLE = ("\n", "{", "[", '"', "|", "'", "-----", ": ", " : ")
+
+
+def events(full: bool = False) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(what and where, the canary, the event): each form at each place, or at two, so that each place has many forms."""
     number = 0
-    for form, made in FORMS.items():
-        for place, put in PLACES.items():
-            if "arguments" in place and any(sign in made("") for sign in "\n{"):
-                continue  # no one splits a document at its blanks
+    places = list(PLACES)
+    for n, (form, made) in enumerate(ALL.items()):
+        chosen = places if full else [places[n % len(places)], places[(n // len(places) + 3 * n + 7) % len(places)]]
+        for place in dict.fromkeys(chosen):
+            if "arguments" in place and any(sign in made("") for sign in _WHOLE):
+                continue
+            put = PLACES[place]
             number += 1
             c = canary(number)
             yield f"{form} · {place}", c, _event(number, put(made(c)))
@@ -183,11 +183,45 @@ def odd_lines() -> Iterator[tuple[str, str, bytes]]:
         yield name, c, line.replace('"x":"BODY"', f'"apiVersion":"v1",{kind},"data":{{"p":"{b64(c)}"}}').encode()
 
 
+_YAML_ID = re.compile(rb"(?m)^([ -]*)auditID: \S+$")
+_AGENT = re.compile(rb"(?i)(user-?agent\W{1,8})([\w./-]+)")
+_AUDIT_ID = re.compile(rb'((?:\\*|")")auditID\1\s*:\s*\1[\w-]+\1')
+
+
+def seeded(sample: Sample, number: int) -> tuple[bytes, list[str]]:
+    """A format's sample with canaries in each event that it holds, quoted as the event is, and in each text; and those canaries."""
+    made: list[str] = []
+
+    def another() -> bytes:
+        made.append(canary(number + len(made)))
+        return made[-1].encode()
+
+    def event_of(found: re.Match[bytes]) -> bytes:
+        q = found[1]
+        secret = b"{%b:%b,%b:{%b:%b}}" % tuple(q + w + q for w in (b"kind", b"Secret", b"stringData", b"p", another()))
+        return b"%b,%b:%b,%b:%b" % (
+            found[0],
+            q + b"userAgent" + q,
+            q + b"x --password " + another() + q,
+            q + b"requestObject" + q,
+            secret,
+        )
+
+    source = _AGENT.sub(lambda m: m[0] + b" --password " + another(), sample.source)
+    source = _YAML_ID.sub(lambda m: m[0] + b"\n" + b" " * len(m[1]) + b"requestURI: /x?token=" + another(), source)
+    source = source.replace(b"?limit=5", b"?limit=5&access_token=" + another()) if b"?limit=5" in source else source
+    source = _AUDIT_ID.sub(event_of, source)
+    for wanted in sample.yields:
+        if (said := str(wanted.get("text", "")).encode()) and said in source:
+            source = source.replace(said, said + b" password=" + another())
+    return source, made
+
+
 def log_lines() -> Iterator[tuple[str, str, bytes]]:
     """Lines of the apiserver's own log and of kubectl -v."""
     number = 800_000
     head = "I1123 04:36:33.{:06d}       1 x.go:1] "
-    for form, made in FORMS.items():
+    for form, made in ALL.items():
         for place in ("message", "value", "httplog", "trace"):
             number += 1
             c = canary(number)

@@ -162,7 +162,7 @@ class Pass:
         if own and key in ("message", "details") and _text(fields.get("kind")) == "Status":
             old = msgspec.json.decode(value)
             return value if (said := self.strings(old, self.quoted)) == old else encode(said)
-        if key == "value" and announced and value[:1] == b'"':
+        if key.lower() == "value" and announced and value[:1] == b'"':
             return encode(self.named(announced, _STR.decode(value)))
         if _announces(key) and (secret := self.secret(key, value)) is not None:
             return secret
@@ -191,13 +191,15 @@ class Pass:
         return self.value(raw, rule, False, depth + 1)
 
     def secret(self, key: str, raw: bytes) -> bytes | None:
-        """What a secret name announces: a text, a number, or a list of texts; None for anything else."""
+        """What a secret name announces: a text, a number, a list of texts, {"value": a text}; None for anything else."""
         if raw[:1] == b'"':
             text = _STR.decode(raw)
             return raw if (new := self.named(key, text)) == text else encode(new)
         if raw[:1] == b"[":
             items = [bytes(v) for v in _LIST.decode(raw)]
             return encode([Raw(self.leaf(v, False)) for v in items]) if items and all(v[:1] == b'"' for v in items) else None
+        if raw[:1] == b"{" and (value := bytes((fields := _DICT.decode(raw)).get("value", b"")))[:1] == b'"':
+            return encode(fields | {"value": Raw(self.leaf(value, False))})
         return self.leaf(raw, False) if raw[:1] in b"-0123456789" and rules.announces_number(key) else None
 
     def named(self, key: str, text: str) -> str:
@@ -271,9 +273,9 @@ def _announces(key: str) -> bool:
 
 def _pair(fields: dict[str, bytes]) -> str:
     """The name in an object of a name and a value, where it announces a secret one."""
-    if "value" not in fields or "op" in fields:
+    if "op" in fields or not any(key.lower() == "value" for key in fields):
         return ""
-    names = (_text(fields.get(key)) for key in rules.PAIRS)
+    names = (_text(value) for key, value in fields.items() if key.lower() in rules.PAIRS)
     return next((name for name in names if name and _announces(name)), "")
 
 

@@ -109,22 +109,42 @@ def announces_number(name: str) -> bool:
 _SEP: Final = r"\s*(?:=>|:=|[=:])\s*"
 _NOT: Final = (
     r"(?!redacted:|…<|<masked>|\*{3}|\$[({]|(?-i:\$[A-Z_][A-Z0-9_]*(?![A-Za-z0-9]))|\{\{|%[dsqvx]\b|"
-    r"(?:null|nil|true|false|None)\b)"
+    r"(?:null|nil|true|false|None|(?:Invalid|Unsupported|Duplicate|Required) value)\b)"
 )
 # Shorthands of redact.toml. Python's \s includes \x1f, which stands between the arguments of a command.
 _SHORT: Final = {
     "GAP": r"(?:\s|\\+[nrt])+",
-    "WORD": r"""(?:(?<=\x1f)[^\x1f]+|[^\s"'&<>\\]*[^\s"'&<>\\,;.:)\]}])""",
+    "WORD": r"""(?:(?<=\x1f)[^\x1f]+|[^\s"'&<>\\]*(?:(?:\\u[0-9a-f]{4}|\\{1,2}(?=[\w$!#%](?<![nrtux]))|(?<=\w)['<](?=\w))[^\s"'&<>\\]*)*[^\s"'&<>\\,;.:)\]}])""",
     "REST": r"""[^"'\\\n\x1f]+""",
 }
 _QUOTE: Final = r"""(?:\\*["'])?"""
 # A key of YAML, at the start of a line that may stand in a string.
 _KEY: Final = rf"""(?:^|\\n)[ \t-]*["']?[\w.-]{{0,99}}(?:{NAMES})["']?[ \t]*:[ \t]"""
 
+# A name that stands beside its value, what may be between the two, the key of the value, and a line of YAML that has no key.
+_PAIRED: Final = rf"""\b(?:{"|".join(PAIRS)}){_QUOTE}\s*[:=]\s*{_QUOTE}[\w. -]{{0,99}}"""
+_NEXT: Final = r"""(?:[\s,;"'-]|\\[nrt"'])*"""
+_VALUE: Final = rf"\bvalue{_QUOTE}\s*[:=]\s*{_QUOTE}"
+_SCALAR: Final = r"(?![^\n]*:(?:[ \t]|\r?$))[^\s][^\n]*(?:\n|$)"
+
+# (lead, value, needle): the same where more than the name says it; the needle is in every text that it fits.
+_BESIDE: Final = (
+    # as the server words errors of validation
+    (rf'(?:{NAMES})s?(?:\[[^\]\n]{{0,99}}\])?: (?:Invalid|Unsupported|Duplicate) value: \\*"', r'(?:\\[^"]|[^"\\])+', " value: "),
+    # a name and a value side by side in YAML, XML or JSON: name: DB_PASSWORD, value: …
+    (rf"{_PAIRED}(?:{NAMES}){_QUOTE}{_NEXT}{_VALUE}", r"""[^\n"'\\<>]+""", "value"),
+    (rf"{_VALUE}", rf"""[^\n"'\\<>]{{1,512}}+(?={_QUOTE}{_NEXT}{_PAIRED}(?:{NAMES})(?![\w.-]))""", "value"),
+    (rf"(?:{NAMES})s?{_QUOTE}\s*[:=]\s*\{{\s*{_QUOTE}{_VALUE}", r"""[^\n"'\\<>]+""", "value"),
+    (rf"<(?:[\w:-]{{0,99}}(?:{NAMES}))>", r"[^<\n]+(?=</)", "</"),
+    (rf"\bdefine\(\s*['\"]\w*(?:{NAMES})['\"]\s*,\s*['\"]", r"[^'\"\n]+", "define("),
+    (rf"(?:^|\\n|[\"'])[ \t]*(?:ENV|ARG)[ \t]+\w*(?:{NAMES})[ \t]+", "WORD", ""),
+    (rf"(?:{NAMES})s?{_QUOTE}[ \t]*[:=][ \t]*\[", r"[^\]\n]+", "["),
+    (rf"(?:{NAMES})s?[\"']?[ \t]*:[ \t]*\r?\n", rf"(?:[ \t]*-[ \t]{_SCALAR}|[ \t]+(?!-){_SCALAR})+", "\n"),
+)
 # (lead, value): what stands before a value that a name announces, and the value.
 _NAMED: Final = (
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}"', r'(?:\\.|[^"\\])+'),
-    (rf'(?:{NAMES})s?{_QUOTE}{_SEP}\\+"', r'.+?(?=\\*"|$)'),
+    (rf'(?:{NAMES})s?{_QUOTE}{_SEP}(?P<e>\\+)"', r'.+?(?=(?<!\\)(?P=e)"|(?<!\\)"|$)'),
     (rf"(?:{NAMES})s?{_QUOTE}{_SEP}\\*'", r"[^'\n]+"),
     (rf"(?:{NAMES})[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*\n", r"(?:[ \t]+[^\n]*(?:\n|$))+"),
     (rf"{_KEY}+", r"""(?![|>][-+0-9]*[ \t]*$|["'])(?:(?!\\n)[^\n\x1f"])+"""),
@@ -132,7 +152,8 @@ _NAMED: Final = (
     (rf"(?:{NAMES})[ \t\x1f]*(?:=>|:=|=)[ \t\x1f]*[\"']?", "WORD"),
     (rf"(?:{NAMES}):\x1f[\"']?|\w-(?:{NAMES}):[ \t]+", "WORD"),
     (rf"(?:{NAMES})\\*[\"'][ \t]*:[ \t]*", "WORD"),
-    (rf"(?:{_PLAIN}):[ \t]+", "WORD"),
+    (rf"(?:{_PLAIN})[ \t]{{0,3}}:[ \t]+(?:[&!]\S+[ \t]+)?", "WORD"),
+    (rf"(?:{NAMES}):[ \t]+", r"(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}"),
     (rf"(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{NAMES})[ \t\x1f]+[\"']?", r"(?!-)WORD"),
 )
 # A whole argument: --password=a b c
@@ -177,10 +198,15 @@ WORDS: Final = tuple(
     _word(r.get("lead", ""), r["value"], listed(r["needle"]), base64=r.get("base64", False), identity=r.get("identity", False))
     for r in RULES
 )
-NAMED: Final = tuple(_word(lead, value, NAME_NEEDLES) for lead, value in _NAMED)
+NAMED: Final = (
+    *(_word(lead, value, (needle,)) for lead, value, needle in _BESIDE),
+    *(_word(lead, value, ("",)) for lead, value in _NAMED),
+)
 # In lower case: where none of NAMED can fit. Python looks for letters of either case a tenth as fast.
 NAMED_NEAR: Final = re.compile(
-    rf"(?:{either(NAME_NEEDLES)})s?(?:\\*[\"'])?\s*[=:]|(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{either(NAME_NEEDLES)})\s"
+    rf"(?:{either(NAME_NEEDLES)})s?(?:\\*[\"']|\[[^\]\n]*\])?\s*[=:,>]|(?:env|arg)[ \t]+\w*(?:{either(NAME_NEEDLES)})\s|"
+    rf"\b(?:{'|'.join(PAIRS)})(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?[\w. -]{{0,99}}(?:{either(NAME_NEEDLES)})|"
+    rf"(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{either(NAME_NEEDLES)})\s"
 )
 TORN: Final[re.Pattern[str]] = re.compile(TOML["words"]["torn"][0])
 QUOTES: Final = tuple(re.compile(p, re.DOTALL) for p in TOML["messages"]["quotes"])
@@ -203,8 +229,9 @@ def _coded(word: str) -> Iterator[str]:
         yield text[(shift * 8 + 5) // 6 : len(text) - bool((shift + len(word)) % 3)]
 
 
-CODED: Final = tuple(dict.fromkeys(c for word in TOML["words"]["coded"] for c in _coded(word)))
-BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])")
+PACKED_START: Final[str] = TOML["words"]["packed"]
+CODED: Final = (PACKED_START, *dict.fromkeys(c for word in TOML["words"]["coded"] for c in _coded(word)))
+BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])")
 
 
 def decoded(text: str) -> bytes | None:

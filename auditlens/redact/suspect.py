@@ -24,6 +24,10 @@ _NAMED: Final = "|".join(
         rf'(?:{"|".join(rules.PAIRS)})\\*"\s*:\s*\\*"[\w. -]*(?:{_HINTED})\\*"',
         rf'path\\*"\s*:\s*\\*"/[^"]*(?:{_HINTED})\\*"',  # of a JSON patch
         r"secret_access_key",
+        rf"(?:{_HINTED})(?:>|(?:\\u003e)|\[[^\]\"]*\]: )",  # XML, an index
+        rf"(?:{'|'.join(rules.PAIRS)})(?:\\*[\"'])?\s*[:=]\s*(?:\\*[\"'])?[\w.-]*(?:{_HINTED})(?:\\|[\"'\s]|%|$)",
+        rf"(?:env|arg)(?:[ \t]|\\t)+\w*(?:{_HINTED})(?:[ \t]|\\t)",
+        r"[?&]command=|\\u0026command=",  # of exec: they are few, and written in every way there is
     )
 )
 _HEADER: Final = rf"(?:^|[^/a-z])(?:{rules.HEADERS})(?:\\*[\"']|%22)?(?:\s|\+|%20)*(?:[:=,]\s*[^\s{{]|%3[ad])"
@@ -66,7 +70,7 @@ _WORDS: Final = (
 _NEEDLES: Final = rules.either(w for w in _WORDS if len(w) > 2) + r"|(?<![a-z0-9_.-])[sb]\.[a-z0-9]{24}"
 _IN_TEXT: Final = re.compile(_NEEDLES)
 _IN_BYTES: Final = re.compile(_NEEDLES.encode())
-_IN_LOG: Final = re.compile(rf"{_NEEDLES}| body|data|\[\](?:byte|uint8)|last-applied|value|patch|%|/secrets")
+_IN_LOG: Final = re.compile(rf"{_NEEDLES}| body|data|\[\](?:byte|uint8)|last-applied|value|patch|%|command=|/secrets")
 
 
 def may_hold(text: str | bytes) -> bool:

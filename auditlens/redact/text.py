@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -16,21 +17,41 @@ TOKEN: Final = re.compile(r"(?:…<\d+ bytes, )?redacted:hmac:[0-9a-f]{8}:[0-9a-
 _ARGUMENT: Final = "\x1f"  # stands between the arguments of a command: white space to the rules, and in no text
 _DURATION: Final = re.compile(r"(?:[\d.]+(?:[nµum]?s|m|h))*")  # httplog's own authorization="12ms"
 _MAX_CODED: Final = 1 << 20
+_PERCENT: Final = re.compile(r"""[^\s"'<>%]*%[0-9A-Fa-f]{2}[^\s"'<>]*""")
+_LETTER: Final = re.compile(r"\\u00([2-7][0-9A-Fa-f])")
 
 
 def hide(text: str, token: Token, *, identity: bool = False) -> str:
     """The text with the values in it replaced. `identity`: it says who somebody was, and keeps identifiers."""
-    low = text.lower()
+    if "\\n" in text and "\n" not in text:  # lines of a text that stands in quotes
+        text = _hide(text.replace("\\n", "\n"), token, identity).replace("\n", "\\n")
+    else:
+        text = _hide(text, token, identity)
+    if "%" in text:
+        text = _PERCENT.sub(lambda m: _read(m[0], undone(m[0]), token), text)
+    if "\\u00" in text:
+        text = _read(text, _LETTER.sub(lambda m: chr(int(m[1], 16)), text), token)
+    return text
+
+
+def _read(text: str, inner: str, token: Token) -> str:
+    """What a reader who undoes the codes in a text sees, where that holds a value; else the text."""
+    return clean if inner != text and (clean := _hide(inner, token, False)) != inner else text
+
+
+def _hide(text: str, token: Token, identity: bool) -> str:
+    low = text.lower().replace(_ARGUMENT, " ")
     if not may_hold(low):
         return text
     for word in rules.WORDS:
         if not (identity and word.identity) and any(map(low.__contains__, word.needles)):
             new = _replaced(word, text, token)
             if new != text:
-                text, low = new, new.lower()
+                text, low = new, new.lower().replace(_ARGUMENT, " ")
     if rules.NAMED_NEAR.search(low):
         for word in rules.NAMED:
-            text = _replaced(word, text, token)
+            if any(map(low.__contains__, word.needles)):
+                text = _replaced(word, text, token)
     if any(map(text.__contains__, rules.CODED)):
         text = rules.BASE64.sub(lambda m: _coded(m[0], token), text)
     return text
@@ -52,10 +73,15 @@ def _coded(text: str, token: Token) -> str:
     if raw is None:
         return text
     try:
-        shown = raw.decode()
-    except UnicodeDecodeError:
+        shown = _unpacked(raw).decode() if text.startswith(rules.PACKED_START) else raw.decode()
+    except (UnicodeDecodeError, zlib.error):
         return text
     return token(raw) if hide(shown, token) != shown or is_manifest(shown) else text
+
+
+def _unpacked(raw: bytes) -> bytes:
+    """The start of what gzip holds, whole letters of it."""
+    return zlib.decompressobj(31).decompress(raw, _MAX_CODED).decode("utf-8", "ignore").encode()
 
 
 def is_manifest(text: str) -> bool:
@@ -68,7 +94,10 @@ def arguments(words: Sequence[str], token: Token) -> list[str]:
     whole = [_flag(w, token) for w in words]
     if len(whole) < 2 or any(_ARGUMENT in w for w in whole):
         return [hide(w, token) for w in whole]
-    return hide(_ARGUMENT.join(whole), token).split(_ARGUMENT)
+    clean = hide(_ARGUMENT.join(whole), token).split(_ARGUMENT)
+    if len(clean) != len(words):  # a value that is spread over arguments, as a private key by its lines
+        return [token(w.encode("utf-8", "surrogatepass")) for w in words]
+    return clean
 
 
 def _flag(argument: str, token: Token) -> str:

@@ -17,7 +17,7 @@ _IN_TEXT: Final = re.compile(r"(?:(?<=[\s\"'=(,\[])|(?<=\burl:)|^)(?:https?:/)?/
 
 def hidden(uri: str, token: Token) -> str:
     """The URI with the values in it replaced; the same text where there is none."""
-    if "%" not in uri and not may_hold(uri):
+    if "%" not in uri and "command=" not in uri and not may_hold(uri):
         return uri
     path, mark, query = uri.partition("?")
     clean = _decoded(shown := unquote(path), token)
