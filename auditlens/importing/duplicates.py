@@ -86,7 +86,8 @@ def _written(con: duckdb.DuckDBPyConnection, staging: Staging, batch_id: str) ->
 
 
 def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataFile]) -> list[str]:
-    """Selects of what repeats an event outside the file's own time: a dumped event stands where its request was received."""
+    """Selects of what repeats an event outside the file's own time: a dumped event, and one that was cut before its stage's time,
+    stand where their request was received."""
     if file.min_time is None or file.max_time is None:
         return []
     ((received, first, last),) = con.execute(
@@ -96,10 +97,10 @@ def _elsewhere(con: duckdb.DuckDBPyConnection, file: DataFile, files: list[DataF
     low, high = (instant(t) for t in (file.min_time, file.max_time))
     out = []
     if received is not None and (dumped := [f for f in files if f.overlaps(max(received, file.min_time - _DAY), file.min_time)]):
-        out.append(_read(dumped) + f" where {_DUMPED} and stage_time < {low}")
+        out.append(_read(dumped) + f" where time_source = 'received' and stage_time < {low}")
     if first is not None and (whole := [f for f in files if f.overlaps(file.max_time, last + _DAY)]):
         window = f"received_time between {instant(first)} and {instant(last)}"
-        out.append(_read(whole) + f" where {window} and stage_time > {high} and not coalesce(partial, false)")
+        out.append(_read(whole) + f" where {window} and stage_time > {high}")
     return out
 
 
