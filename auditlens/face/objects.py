@@ -173,7 +173,7 @@ def impact(lake: Lake | str, audit_id: str, *, minutes: float = 10) -> Answer:
         UsageError: the log holds no such request, or several of that id: clients may choose ids.
 
     >>> impact("lake", why("lake", "rs/frontend-7cd5c87d85", namespace="shop").tree["root"]["audit_id"]).total
-    11
+    7
     """
     from auditlens.forensics.impact import impact as run
 

@@ -26,9 +26,9 @@ def cause(tracer: Tracer, life: Life, event: Touch, who: str) -> Cause | str | N
     """What made the controller `who` send `event` about an object; a text where the log cannot tell, None where no rule fits."""
     if event.subresource == "status" and who != "certificate-controller":
         return f"{who} reports in the status what it found; no request made it do so"
-    if life.key.resource in ("events", "leases"):
-        return f"{who} keeps its own {life.key.resource}; no request made it do so"
     deletes = event.verb in ("delete", "deletecollection")
+    if life.key.resource in ("events", "leases") and not deletes:  # they go with their namespace or owner as all else does
+        return f"{who} keeps its own {life.key.resource}; no request made it do so"
     rule = (_DELETES if deletes else _CHANGES).get(who)
     found = rule(tracer, life, event) if rule is not None else by_owner(tracer, life, event)
     named = text(event.body, "metadata", "generateName") is None  # a name that was made up comes once

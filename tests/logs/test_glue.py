@@ -157,7 +157,7 @@ def test_strings_that_look_like_more_keep_the_fast_path() -> None:
 
 _WORDS = st.lists(
     st.sampled_from([b"panic:", b"oops", b"line", b"(of", b"text)", b"it's", b"a=b", b"[x]", b"12", b"{}", b"at"]), min_size=3
-)
+).filter(lambda words: set(words) - {b"[x]", b"{}"})  # one word and brackets are what a tool puts before a line
 
 
 @settings(max_examples=100, deadline=None)
