@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 import watchdog
+from hypothesis import Phase, settings
 
 from auditlens import ask as answer
 from auditlens import engine
@@ -27,6 +28,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 CAPTURES = SHARED / "captures"
 DATA = Path(__file__).parent / "data"
 needs_captures = pytest.mark.skipif(not CAPTURES.is_dir(), reason="the shared captures are not here")
+
+# Explaining a failure traces every line of all that runs, before Python 3.12 in Python: minutes for a test of seconds.
+settings.register_profile("plain", phases=[p for p in Phase if p is not Phase.explain], deadline=None)
+settings.load_profile("plain")
 
 _WATCHDOG = pytest.StashKey[subprocess.Popen[bytes]]()
 
