@@ -114,17 +114,13 @@ def records(frame: pl.DataFrame, text: Callable[[Any], str]) -> str:
 
 
 def _columns(frame: pl.DataFrame, text: Callable[[Any], str]) -> tuple[list[_Column], str]:
-    times = [v for name in frame.columns for v in frame[name].to_list() if isinstance(v, dt.datetime)]
-    times = [t.astimezone(dt.UTC) if t.tzinfo else t for t in times]
-    shared, form = _shared(times)
+    shared, form = _shared([_utc(v) for name in frame.columns for v in frame[name].to_list() if isinstance(v, dt.datetime)])
 
     def shown(value: Any) -> str:
         if value is None:
             return ""
         if isinstance(value, dt.datetime):
-            value = value.astimezone(dt.UTC) if value.tzinfo else value
-            written: str = value.strftime(form)
-            return written[: -3 if form.endswith("%f") else None]
+            return _utc(value).strftime(form)[: -3 if form.endswith("%f") else None]
         told: str = text(value)
         return told
 
@@ -135,6 +131,11 @@ def _columns(frame: pl.DataFrame, text: Callable[[Any], str]) -> tuple[list[_Col
         core = _CORE.index(name) + 1 if name in _CORE else 0
         made.append(_Column(name, [shown(v) for v in frame[name].to_list()], right=numeric, whole=whole, core=core))
     return made, shared
+
+
+def _utc(time: dt.datetime) -> dt.datetime:
+    """A time without a zone, which only SQL makes, stays as it is."""
+    return time.astimezone(dt.UTC) if time.tzinfo else time
 
 
 def _shared(times: list[dt.datetime]) -> tuple[str, str]:
@@ -197,9 +198,9 @@ def _wrapped(column: _Column, cell: str) -> list[str]:
     first = _break(cell, column.width)
     rest = cell[len(first) :].lstrip()
     if cell_len(rest) > column.width:
-        rest = chop_cells(rest, max(column.width - 1, 1))[0] + "…"
-        if cut := [m for m in _WORD.finditer(cell[len(first) :].lstrip()) if m.start() < len(rest) - 1 < m.end() and m.start()]:
-            rest = rest[: cut[0].start()] + "…"
+        end = len(chop_cells(rest, max(column.width - 1, 1))[0])
+        split = (m.start() for m in _WORD.finditer(rest) if m.start() < end < m.end() and m.start())
+        rest = rest[: next(split, end)] + "…"
     return [first.rstrip(), rest]
 
 
