@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from auditlens.faults import said
+
 MOST = 10  # lines of a kind
 WINDOW = 10.0  # seconds
 
@@ -55,4 +57,7 @@ class Handler(logging.Handler):
         """Say it, without a traceback's lines."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().splitlines() or [""]
-        self._floods(f"{text[0][:300]}{f' ({error!r:.200})' if error else ''}", kind=f"{record.name}: {str(record.msg)[:100]}")
+        self._floods(
+            f"{text[0][:300]}{f' ({type(error).__name__}: {said(error)})' if error else ''}",
+            kind=f"{record.name}: {str(record.msg)[:100]}",
+        )

@@ -9,6 +9,8 @@ from pathlib import Path
 import streamlit as st
 from parts import login, show, store
 
+from auditlens.faults import trace
+
 ICON = str(Path(__file__).with_name("icon.svg"))  # a file of ours: a named icon would be fetched from elsewhere
 
 STYLE = Path(__file__).with_name("style.css")
@@ -47,9 +49,11 @@ def main() -> None:
         )
     try:
         page.run()
-    except Exception:  # whatever it is, the reader gets a sentence and an id, the server's log the traceback under it
+    except Exception as e:  # whatever it is, the reader gets a sentence and an id, the server's log the traceback under it
         fault = uuid.uuid4().hex[:8]
-        logging.getLogger("auditlens.dashboard").exception("fault %s: page %s failed", fault, page.url_path or "overview")
+        logging.getLogger("auditlens.dashboard").error(
+            "fault %s: page %s failed\n%s", fault, page.url_path or "overview", trace(e)
+        )
         st.error(
             f"This page failed. The server's log says why under the id {fault}; reload to try again.", icon=":material/error:"
         )

@@ -8,12 +8,14 @@ import traceback
 from pathlib import Path
 
 from auditlens.errors import AuditlensError, ExitCode
+from auditlens.faults import hook, said, trace
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Known errors become one line on stderr."""
     from auditlens.cli.app import app
 
+    hook()
     try:
         result = int(app(args=argv, standalone_mode=False) or 0)
         return _interrupted() if result == ExitCode.INTERRUPTED else result  # what typer makes of Ctrl-C
@@ -36,13 +38,16 @@ def main(argv: list[str] | None = None) -> int:
         if e.__class__.__name__ == "Abort" or str(e) == "Query interrupted":  # DuckDB's word for Ctrl-C, a RuntimeError
             return _interrupted()
         if os.environ.get("AUDITLENS_DEBUG"):
-            raise
+            say(trace(e))
+            return int(ExitCode.FAILED)
         if isinstance(e, OSError) and e.strerror:
             say(f"auditlens: {f'{e.filename}: ' if e.filename else ''}{e.strerror}")
             return int(ExitCode.FAILED)
         frame = traceback.extract_tb(e.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
-        say(f"auditlens: a fault of auditlens itself: {type(e).__name__}: {e} ({place}); AUDITLENS_DEBUG=1 shows all of it")
+        say(
+            f"auditlens: a fault of auditlens itself: {type(e).__name__}: {said(e)} ({place}); AUDITLENS_DEBUG=1 shows the way there"
+        )
         return int(ExitCode.FAILED)
 
 

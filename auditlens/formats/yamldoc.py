@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from auditlens.faults import words
+
 from .line import MAX_RECORD, Line, Sample
 
 __all__ = ["SAMPLES", "Document", "Found", "is_key", "is_separator", "is_start", "to_json"]
@@ -142,7 +144,7 @@ def to_json(text: bytes) -> bytes:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1} of the document" if mark is not None else ""
-        raise ValueError(f"{getattr(error, 'problem', None) or error}{where}") from None
+        raise ValueError(f"{words(str(getattr(error, 'problem', None) or error))}{where}") from None
     return "".join(writer.out).encode("utf-8", "replace")
 
 
@@ -162,7 +164,7 @@ class _Writer:
             self._add(_scalar(event.value, event.implicit[0], event.tag, key), event.anchor)
         elif kind == "AliasEvent":
             if event.anchor not in self.anchors:
-                raise ValueError(f"unknown alias {event.anchor}")
+                raise ValueError("unknown alias")
             self._add(self.anchors[event.anchor], None)
         elif kind in ("MappingStartEvent", "SequenceStartEvent"):
             if len(self.stack) >= _MAX_DEPTH:

@@ -20,6 +20,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
 from auditlens.errors import AuditlensError, LakeError, UsageError
+from auditlens.faults import said
 from auditlens.lake.files import sha256_of
 
 # lumberjack's name for a rotated file: NAME-2006-01-02T15-04-05.000EXT, .gz behind it once compressed
@@ -76,7 +77,7 @@ class SourceFile:
             yield
         except (OSError, LakeError) as e:  # that of the lake's own files says which file, which the report does
             cause = e.__cause__ if isinstance(e, LakeError) else e
-            raise Unreadable(f"cannot be read: {getattr(cause, 'strerror', None) or e}") from e
+            raise Unreadable(f"cannot be read: {getattr(cause, 'strerror', None) or said(e)}") from e
 
     @property
     def instance(self) -> str:

@@ -346,7 +346,7 @@ def reject_rows(
             "line": reject.line,
             "item": reject.item,
             "byte_offset": reject.offset,
-            "reason": reject.reason,
+            "reason": redactor.line(reject.reason),
             "text": redactor.text(reject.text),
             "import_id": source.import_id,
         }

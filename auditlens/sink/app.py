@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from auditlens.faults import said
 from auditlens.sink.access import Access
 from auditlens.sink.metrics import Metrics
 from auditlens.sink.wal import RecordHeader, Wal, WalError
@@ -266,7 +267,7 @@ async def _gunzip(parts: list[bytes], held: _Held) -> list[bytes]:
             try:
                 piece = await asyncio.to_thread(inflate.decompress, rest, _STEP)
             except zlib.error as e:
-                raise Refused(400, f"the body is no gzip: {e}") from None
+                raise Refused(400, f"the body is no gzip: {said(e)}") from None
             rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
             size += len(piece)
             if size > held._most:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import process
 from auditlens.errors import AuditlensError
+from auditlens.faults import hook, said
 from auditlens.sink import cipher, wal
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid(), help="process to end with")
     parser.add_argument("--once", action="store_true", help="end when nothing is left")
     args = parser.parse_args(argv)
+    hook()
     process.die_with(args.parent)  # so that the next server's drain is alone
     os.nice(_NICE)
     stop = threading.Event()
@@ -161,7 +163,7 @@ class _Drain:
             self._memory *= 2
         elif count:
             self._failed[number] = self._failed.get(number, 0) + 1
-        _say(error=f"segment {number}: {type(error).__name__}: {str(error)[:500]}")
+        _say(error=f"segment {number}: {type(error).__name__}: {said(error)}")
         self._importer = self._new_importer()  # whatever state the old one is in
 
     def _fold(self) -> None:
@@ -175,7 +177,7 @@ class _Drain:
                 if folded := merger.run():
                     _say(folded=folded)
             except Exception as e:  # the next round tries again; the drain goes on meanwhile
-                _say(error=f"fold: {type(e).__name__}: {str(e)[:500]}")
+                _say(error=f"fold: {type(e).__name__}: {said(e)}")
 
 
 def bodies(data: bytes, records: Iterable[wal.WalRecord | wal.Damage]) -> Iterator[Any]:

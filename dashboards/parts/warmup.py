@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from auditlens.answers.questions import find
+from auditlens.faults import trace
 from parts import answers, charts, store, swimlanes
 from parts.scope import Scope, exact
 
@@ -16,8 +17,8 @@ def up() -> None:
     """Open the lake and answer what pages ask first; whatever goes wrong here, the pages will say."""
     try:
         _up()
-    except Exception:
-        logging.getLogger("auditlens.dashboard").debug("warming up stopped", exc_info=True)
+    except Exception as e:
+        logging.getLogger("auditlens.dashboard").debug("warming up stopped\n%s", trace(e))
 
 
 def _up() -> None:

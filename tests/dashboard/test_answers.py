@@ -150,8 +150,10 @@ def test_a_fault_is_told_with_an_id_and_logged(
 ) -> None:
     from auditlens.answers import answer
 
+    value = "Cnry000001xQ7zKp9Lm3Rt5V"
+
     def broken(*_: Any, **__: Any) -> Any:
-        raise KeyError("state")
+        raise KeyError(value)
 
     monkeypatch.setattr(answer, "ask", broken)
     app = page(lake, "access?tab=Secrets&since=2026-11-23T00:00:00Z", check=False)
@@ -159,6 +161,7 @@ def test_a_fault_is_told_with_an_id_and_logged(
     assert "This page failed" in said and "id " in said
     fault = said.split("id ")[1].split(";")[0]
     assert f"fault {fault}" in caplog.text and "KeyError" in caplog.text
+    assert "test_answers.py" in caplog.text and "Cnry" not in caplog.text, "where it failed, and nothing of what it failed at"
 
 
 def test_an_object_shows_its_history(page: Page, lake: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from auditlens.faults import said
 from auditlens.importing.sources import decompression_errors
 from auditlens.records import Chunk
 
@@ -72,7 +73,7 @@ class ChunkReader:
                 try:
                     read = self._stream.readinto(view[filled:])
                 except decompression_errors() as e:
-                    self.error, read = f"the compressed data ends early or is damaged: {e}", 0
+                    self.error, read = f"the compressed data ends early or is damaged: {said(e)}", 0
                 if not read:
                     self._ended = True
                     break

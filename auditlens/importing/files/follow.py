@@ -24,6 +24,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
+from auditlens.faults import said
 from auditlens.formats.clock import Clock, Survey
 from auditlens.importing.batches import Filter, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
@@ -304,7 +305,7 @@ class _Follower:
                 try:
                     found = tail.slice(ended, self._into.format)
                 except (EOFError, zlib.error) as e:
-                    self._say(f"{tail.name}: the compressed data ends early or is damaged: {e}")
+                    self._say(f"{tail.name}: the compressed data ends early or is damaged: {said(e)}")
                     found = None
                 if found is None:
                     break

@@ -17,6 +17,7 @@ import duckdb
 
 from auditlens import redact as redaction
 from auditlens.errors import AuditlensError, UsageError
+from auditlens.faults import said
 from auditlens.formats.clock import Survey
 from auditlens.importing.batches import Filter
 from auditlens.importing.commit import Read, SourceReport, commit_batch
@@ -102,7 +103,7 @@ def import_files(
             report.sources += run.group(group)
     except (OSError, duckdb.Error) as e:
         where = getattr(e, "filename", None) or run.lake.path
-        why = "no space left on device" if "No space left" in str(e) else getattr(e, "strerror", None) or str(e).splitlines()[0]
+        why = "no space left on device" if "No space left" in str(e) else getattr(e, "strerror", None) or said(e)
         done = (
             f"{len(report.sources)} of {len(sources)} sources are imported, the lake is intact; the same command finishes the job"
         )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from auditlens.faults import said
 from auditlens.formats.splitter import Splitter, State
 
 _MAX_ITEMS = 200_000  # of one body: 64 MiB of the shortest events the apiserver writes
@@ -58,7 +59,7 @@ def split(body: memoryview) -> list[bytes] | str:
     except (RecursionError, msgspec.ValidationError):  # the latter for what is no object, which the sink does not take
         return _unread(body) or "JSON nested too deeply to read"
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        return f"the body is not JSON: {e}"
+        return f"the body is not JSON: {said(e)}"
     return [bytes(item) for item in items or ()]  # Go writes an empty list as null
 
 

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from auditlens.errors import AuditlensError, LakeError
+from auditlens.faults import said
 from auditlens.importing.batches import Piece, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.transform import DEFAULT_CLUSTER, Source, prepare
@@ -154,7 +155,7 @@ class SegmentImporter:
             except _NOT_ITS_FAULT:
                 raise
             except _ITS_FAULT as e:
-                error = str(e)[:200]
+                error = said(e)
         return replace(body, damaged=f"the import failed on this body: {error}")
 
 
