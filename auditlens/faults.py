@@ -21,6 +21,8 @@ _QUOTED: Final = re.compile(r"""(?:(?<![A-Za-z])'|["`]).*(?:["'`]|$)""")
 _PATH: Final = re.compile(r"""["'](/[^"'\n]*)["']""")
 _TOKEN: Final = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
 _SIZE: Final = re.compile(r"\d+(?:\.\d+)?(?:bytes|[KMGT]?i?B)")
+_UNIT: Final = re.compile(r"(?<=\d) (?=bytes\b|[KMGT]i?B\b)")
+_PARTS: Final = re.compile("[-/]")
 _NUMBER: Final = re.compile(r"-?\d{1,12}")
 # The word before a number that counts or places.
 _COUNTED: Final = frozenset({"at", "byte", "bytes", "line", "column", "columns", "char", "position", "row", "offset", "size", "code", "errno",
@@ -53,7 +55,7 @@ too trailing transaction transport tried truncated try trying tuple type types u
 unicode unimplemented union unique unknown unpack unreadable unrecognized unsupported unterminated up use used utf uuid valid
 validation value values varchar vector version was were when where which while whole width will with within without wrapped
 write writing wrong xml year you zero zip zlib zone zstd int8 int16 int32 int64 int128 uint8 uint16 uint32 uint64 float16
-float32 float64 utf8 8 bigint hugeint tinyint smallint number/string
+float32 float64 utf8 8 bigint hugeint tinyint smallint string
 """
 _WORDS: Final = frozenset(_SAID.split())
 
@@ -76,14 +78,12 @@ def said(error: BaseException) -> str:
 def words(text: str) -> str:
     """The words of engines in the first line of an error's text; `…` for everything else."""
     kept: list[str] = []
-    for token in _QUOTED.sub(f" {_GAP} ", _line(text)).split():
+    for token in _UNIT.sub("", _QUOTED.sub(f" {_GAP} ", _line(text))).split():
         found = _TOKEN.fullmatch(token)
         assert found
         core = found[2]
-        known = (
-            all(part in _WORDS for part in core.lower().split("-"))
-            or _SIZE.fullmatch(core)
-            or (_NUMBER.fullmatch(core) and kept and _bare(kept[-1]) in _COUNTED)
+        known = all(part.lower() in _WORDS or _SIZE.fullmatch(part) for part in _PARTS.split(core)) or (
+            _NUMBER.fullmatch(core) and kept and _bare(kept[-1]) in _COUNTED
         )
         if known and len(found[1]) < 3 and len(found[3]) < 4:
             kept.append(token)
