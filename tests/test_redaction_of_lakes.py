@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import CAPTURES, auditlens, content, event, imported, needs_captures, rows, text, write
 
+from auditlens.importing.transform import connection
 from auditlens.lake import Lake
 from auditlens.lake.maintenance import compact
 from auditlens.redact import Redactor
@@ -246,6 +247,16 @@ def test_the_search_finds_what_is_there() -> None:
         coded = base64.b64encode(around + PASSWORD + b"more")
         assert any(s in coded for s in spellings(PASSWORD)), around
     assert gzip.decompress(gzip.compress(PASSWORD)) == PASSWORD
+
+
+def test_what_an_import_spills_is_encrypted(tmp_path: Path) -> None:
+    """More than the connection may hold: DuckDB writes it to disk, refuses nothing, and reads it again."""
+    con = connection(tmp_path / "spill", 100, threads=1)
+    con.execute(f"create temp table much as select repeat('{PASSWORD.decode()} ' || r, 20) as text from range(400_000) as t(r)")
+    spilled = b"".join(path.read_bytes() for path in (tmp_path / "spill").iterdir())
+    assert len(spilled) > 10 << 20
+    assert PASSWORD not in spilled
+    assert con.execute("select count(*) from much where starts_with(text, $1)", [PASSWORD.decode()]).fetchall() == [(400_000,)]
 
 
 def test_a_webhooks_patch_of_a_secret_is_hidden_where_no_body_was_logged(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +109,21 @@ def batch_schema() -> pa.Schema:
             ("time_source", pa.string()), ("exact", pa.bool_()),  # read by the exact parser; null: left out
         ]
     )  # fmt: skip
+
+
+def connection(spill: Path | str, memory_mb: int, **config: Any) -> duckdb.DuckDBPyConnection:
+    """A connection of so much memory, on which what the statements below use is defined.
+
+    What it cannot hold goes into the directory `spill`, raw lines among it: encrypted, with a key that is in memory only. The
+    key's random numbers are DuckDB's own, which it calls unsafe and uses when asked alone: better ones are in an extension.
+    """
+    import duckdb
+
+    encrypted: dict[str, Any] = {"temp_directory": str(spill), "temp_file_encryption": True, "force_mbedtls_unsafe": True}
+    con = duckdb.connect(config=encrypted | {"memory_limit": f"{memory_mb}MB", **config})
+    con.execute("set TimeZone = 'UTC'")
+    prepare(con)
+    return con
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:

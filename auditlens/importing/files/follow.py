@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow.parquet as pq
 
 from auditlens.faults import said
@@ -31,7 +30,7 @@ from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.files.chunks import HEAD, MAX_LINE
 from auditlens.importing.files.tail import BLOCK, Tail, fingerprint_of, opened, siblings
 from auditlens.importing.sources import SourceFile, given
-from auditlens.importing.transform import Source, prepare
+from auditlens.importing.transform import Source, connection
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
 from auditlens.lake.merge_small import Merger
@@ -39,7 +38,7 @@ from auditlens.records import Chunk
 from auditlens.redact import NO_REDACTION, Redactor
 from auditlens.tables import Imports
 
-MEMORY_LIMIT = "250MB"  # for DuckDB
+MEMORY_MB = 250  # for DuckDB
 _SCHEMA = Imports.arrow_schema()  # files of older versions lack columns
 _FOLD = 30.0  # seconds between folds
 
@@ -110,14 +109,8 @@ class _Into:
     ) -> None:
         self.lake, self.cluster, self.format, self.redactor, self.report = lake, cluster, format, redactor, report
         self.keep = keep
-        self._spill = tempfile.TemporaryDirectory(
-            prefix="auditlens-"
-        )  # bodies in clear text: for the owner only, not in the lake
-        self.con = duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": self._spill.name, "temp_file_encryption": True}
-        )
-        self.con.execute("set TimeZone = 'UTC'")
-        prepare(self.con)
+        self._spill = tempfile.TemporaryDirectory(prefix="auditlens-")  # for the owner only, not in the lake
+        self.con = connection(self._spill.name, MEMORY_MB)
 
     def close(self) -> None:
         """Give back what was used."""

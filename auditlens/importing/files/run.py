@@ -23,7 +23,7 @@ from auditlens.importing.batches import Filter
 from auditlens.importing.commit import Read, SourceReport, commit_batch
 from auditlens.importing.files.chunks import CHUNK, MAX_LINE, ChunkReader
 from auditlens.importing.sources import SourceFile, Unreadable, find_sources
-from auditlens.importing.transform import Source, prepare
+from auditlens.importing.transform import Source, connection
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
 from auditlens.lake.files import STAGING
@@ -35,7 +35,7 @@ Progress = Callable[[int], None]  # bytes of the files as stored, read since the
 CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SMALL = 4 << 20  # sources below this size as stored share a commit
 _GROUP = 1000  # sources per commit at most
-MEMORY_LIMIT = "900MB"  # for DuckDB; with two chunks in flight the process stays under 1.5 GiB
+MEMORY_MB = 900  # for DuckDB; with two chunks in flight the process stays under 1.5 GiB
 
 
 @dataclass(slots=True)
@@ -204,11 +204,7 @@ class _Run:
         if self._con is None:
             # beside the lake, where there is room; DuckDB makes and removes it, and once used it cannot be another
             spill = self.lake.path / STAGING / f"spill-{uuid.uuid4().hex[:8]}"
-            self._con = duckdb.connect(
-                config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill), "temp_file_encryption": True}
-            )
-            self._con.execute("set TimeZone = 'UTC'")
-            prepare(self._con)
+            self._con = connection(spill, MEMORY_MB)
         return self._con
 
     def _import(self, reads: list[Read], known: _Known) -> list[SourceReport] | None:

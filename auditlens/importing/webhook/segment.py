@@ -20,7 +20,7 @@ from auditlens.errors import AuditlensError, LakeError
 from auditlens.faults import said
 from auditlens.importing.batches import Piece, SourceReader
 from auditlens.importing.commit import Read, SourceReport, commit_batch
-from auditlens.importing.transform import DEFAULT_CLUSTER, Source, prepare
+from auditlens.importing.transform import DEFAULT_CLUSTER, Source, connection
 from auditlens.importing.webhook.eventlist import Body, split
 from auditlens.importing.writer import Writer
 from auditlens.lake import Lake
@@ -79,16 +79,8 @@ class SegmentImporter:
         self._connect()
 
     def _connect(self) -> None:
-        config: dict[str, Any] = {
-            "memory_limit": f"{min(self._memory_mb, _MOST_MB)}MB",
-            "temp_directory": str(self._spill),
-            "temp_file_encryption": True,
-        }
-        if self._memory_mb > MEMORY_MB:
-            config["threads"] = 1  # each thread holds its own vectors
-        self.con = duckdb.connect(config=config)
-        self.con.execute("set TimeZone = 'UTC'")
-        prepare(self.con)
+        few = {"threads": 1} if self._memory_mb > MEMORY_MB else {}  # each thread holds its own vectors
+        self.con = connection(self._spill, min(self._memory_mb, _MOST_MB), **few)
 
     def run(self, segments: Sequence[Sealed], *, suspect: bool = False) -> list[SourceReport]:
         """Import segments in one commit, one source each; what the lake has of them already is not imported again.
