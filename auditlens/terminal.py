@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 GAP = 2  # between columns
 _LEAST = 14  # a column of text is left out before it is narrower
 # Columns whose values tell rows apart: they run on, but are not cut while there is room for half of them.
-_APART = frozenset(("username", "object", "name", "namespace", "root_username", "service_account", "client", "role", "changed"))
+_APART = frozenset(
+    ("effect", "username", "object", "name", "namespace", "root_username", "service_account", "client", "role", "changed")
+)
 # What a row is about: these columns go last.
-_CORE = ("evidence", "username", "object", "name", "time", "verb", "what", "outcome", "how", "code", "root_username", "changed",
+_CORE = ("effect", "evidence", "username", "object", "name", "time", "verb", "what", "outcome", "how", "code", "root_username", "changed",
          "requests", "resource", "reason", "message")  # fmt: skip
 _IDS = frozenset(("uid", "credential", "audit_id", "import_id", "resource_version"))
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32,}")
@@ -61,7 +63,7 @@ class _Column:
         if self.whole:
             return self.natural()
         longest = max(map(cell_len, self.cells), default=0)
-        half = min(longest // 2 + 3, 30) if self.name in _APART else 0
+        half = min(longest // 2 + 3, 42 if self.name == "effect" else 30) if self.name in _APART else 0
         return max(cell_len(self.name), min(longest, max(_LEAST, half)))
 
     def easy(self) -> int:

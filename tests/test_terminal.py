@@ -138,6 +138,18 @@ def test_a_command_fills_its_terminal_and_pages_what_is_longer(lake: str) -> Non
     assert "paged:" not in on_a_terminal(100, 20, "ask", "denied", "--lake", lake, "-o", "jsonl", PAGER=pager)
 
 
+def test_an_effect_is_told_whole_before_how_sure_it_is() -> None:
+    effect = "replicasets.apps/frontend-7cd5c87d85 in shop: spec.replicas 2 → 100"
+    links = one(
+        effect=[effect], username=["system:serviceaccount:kube-system:deployment-controller"], verb=["update"],
+        time=["04:56:49.661"], audit_id=["46af6781-56c2-4d2b-aa2f-c9075122a052"], rule=["request: sent by deployment-controller"],
+        sure=["certain"],
+    )  # fmt: skip
+    shown, notes = table(links, 100, str)
+    assert " ".join(line[:44].strip() for line in shown.splitlines()[2:]) == effect
+    assert notes == ["no room at 100 columns for rule, sure; -o records shows all, --wide in one line"]
+
+
 def test_a_record_is_a_field_a_line() -> None:
     shown = records(one(time=[None, 1], username=["alice", "b\nob"]), lambda v: plain(str(v)))
     assert shown.splitlines()[1] == "username  alice"

@@ -11,7 +11,7 @@ from auditlens.answers.window import Time
 from auditlens.face.rows import answered, told
 from auditlens.lake import Lake
 
-_LINK = ("effect", "username", "impersonator", "verb", "resource", "name", "time", "audit_id", "rule", "sure")
+_LINK = ("effect", "username", "impersonator", "verb", "time", "audit_id", "rule", "sure")  # the effect names the object
 
 
 def history(lake: Lake | str, object: str | None = None, *, timeout: float | None = None, **params: Any) -> Answer:
