@@ -40,7 +40,7 @@ slow: $(VENV)/.test ## the tests that take minutes: kills, races, packaging, bro
 bench: $(VENV)/.test ## the benchmarks; BENCH="bench/import.py" for one; writes docs/speed.md
 	$(BIN)/python docs/generate.py --bench $(BENCH)
 
-docs: $(VENV)/.test ## rewrite what is generated: README's blocks and table, docs/tables.md, docs/questions.md
+docs: $(VENV)/.test ## rewrite what is generated in README.md and docs/: tables, lists, the output of commands
 	$(BIN)/python docs/generate.py
 
 golden: $(VENV)/.test ## rewrite the expected answers under tests/; read the diff

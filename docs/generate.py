@@ -4,23 +4,40 @@
     python docs/generate.py --check    fail, naming the files, when something is stale
     python docs/generate.py --bench [bench/import.py …]    run benchmarks, keep what they print in docs/speed.md
 
-Generated are docs/tables.md, docs/questions.md and docs/python.md, README.md's tables of questions and of policies, and the output under
-each `$ ` line of its console blocks, which are run for it.
+    python docs/generate.py NAME.md …  only these pages
+
+Three pages are made as a whole: docs/tables.md, docs/questions.md and docs/python.md. README.md and every other page of docs/ go by one
+rule: what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made by PARTS, and the output under each `$ ` line of a console
+block is what comes out when the page's commands are typed into one shell, beside sample-logs/ and a lake made of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import difflib
 import os
+import pty
 import re
+import select
+import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditlens.answers.questions import Question
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -34,10 +51,18 @@ GROUPS = {
     "lake": "Lake",
     "policy": "Policy",
 }
-# What differs from run to run: durations, throughput, and ids of keys.
-VOLATILE = ((r"\d+\.\d s( \([\d,]+ MB/s\))?", "0.5 s (4 MB/s)"), (r"redacted:hmac:[0-9a-f]{8}", "redacted:hmac:00000000"))
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PORT = r"(?<=:)(?:9443|9444|8501)\b"  # of a page; while it is run, a free one stands for each
+# What differs from run to run: durations, throughput, ids, and the time of a run.
+VOLATILE = (
+    (r"\d+\.\d+ s( \([\d,]+ MB/s\))?", "0.5 s (4 MB/s)"),
+    (r"redacted:hmac:[0-9a-f]{8}", "redacted:hmac:00000000"),
+    (r"files, [\d,]+ bytes", "files, 4,096 bytes"),  # of a lake: hashes under a random key compress a little differently
+    (r"auditlens-check-[0-9a-f]{16}", "auditlens-check-0123456789abcdef"),
+    (r"\blab-[0-9a-f]{8}\b", "lab-01234567"),  # a sink's name
+    (r"\b202[6-9]-(?!11-23)\d\d-\d\dT[\d:.]+Z", "2026-12-01T00:00:00Z"),
+)
 BENCHES = ("import.py", "logs.py", "ask.py", "sink.py", "policy.py", "forensics.py", "dashboard.py")
-IN_README = BENCHES[:5]
 
 
 def tables() -> str:
@@ -153,93 +178,119 @@ def _sections(doc: str) -> Iterator[str]:
             yield block + "\n"
 
 
-def question_table() -> str:
-    """README's table of questions."""
+def _questions() -> list[Question]:
     from auditlens.answers.questions import questions as declared
 
     order = {name: n for n, name in enumerate(GROUPS)}
-    found = sorted(declared().values(), key=lambda q: (order.get(q.group, len(order)), q.name))
-    rows = [f"| {GROUPS.get(q.group, q.group)} | `{q.name}` | {_cell(q.title)} |" for q in found]
+    return sorted(declared().values(), key=lambda q: (order.get(q.group, len(order)), q.name))
+
+
+def question_table() -> str:
+    """The questions and what each answers."""
+    rows = [f"| {GROUPS.get(q.group, q.group)} | `{q.name}` | {_cell(q.title)} |" for q in _questions()]
     return "\n".join(["| about | question | answers |", "|---|---|---|", *rows])
 
 
+def question_names() -> str:
+    """The names of the questions, a line a group."""
+    groups = groupby(_questions(), key=lambda q: GROUPS.get(q.group, q.group))
+    return "\n".join(f"- {group}: {', '.join(f'`{q.name}`' for q in own)}" for group, own in groups)
+
+
 def presets() -> str:
-    """README's table of the shipped policies, simulated over sample-logs/."""
+    """The shipped policies, simulated over sample-logs/."""
     from auditlens.policy.requirements.presets import sample_table
 
     return sample_table().rstrip("\n")
 
 
-def speed() -> str:
-    """README's figures: what the benchmarks printed last."""
-    found = _kept()
-    if not found:
-        return (
-            "`make bench` measures import, questions and sink against what one would do without auditlens, and keeps the\n"
-            "result here and in docs/speed.md. No run is recorded yet."
-        )
-    head = SPEED.read_text().split("\n\n")[1]
-    shown = "\n".join(found[name].strip("\n") + "\n" for name in IN_README if name in found)
-    return f"{head} `make bench` runs it again; `bench/` says how the input is made, [docs/speed.md](docs/speed.md) has all of it.\n\n```\n{shown}```"
-
-
 def _kept() -> dict[str, str]:
     text = SPEED.read_text() if SPEED.exists() else ""
-    return dict(re.findall(r"^## bench/(\S+)\n\n```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    return dict(re.findall(r"^## bench/(\S+)\n.*?^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
 
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def between(text: str, name: str, content: str) -> str:
-    """`text` with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    head, found, rest = text.partition(start)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise SystemExit(f"README.md lacks {start} … {end}")
-    return f"{head}{start}\n{content}\n{end}{tail}"
+def parts(text: str, made: dict[str, Callable[[], str]]) -> str:
+    """`text` with what stands between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+
+    def again(match: re.Match[str]) -> str:
+        if match[1] not in made:
+            raise SystemExit(f"<!-- {match[1]} -->: nothing makes it; there are {', '.join(sorted(made))}")
+        return f"<!-- {match[1]} -->{match[2]}{made[match[1]]()}{match[2]}<!-- /{match[1]} -->"
+
+    return re.sub(r"<!-- ([\w-]+) -->(\n?).*?\n?<!-- /\1 -->", again, text, flags=re.DOTALL)
 
 
-def blocks(text: str) -> Iterator[re.Match[str]]:
-    """The console blocks of a Markdown text; group 1 is what is inside."""
-    return re.finditer(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+def blocks(text: str) -> list[str]:
+    """What is inside the console blocks of a Markdown text."""
+    return [match[1] for match in CONSOLE.finditer(text)]
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a console block: its lines that begin with `$ `."""
-    return [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    """The commands of a console block: its lines that begin with `$ `, each with those that go on after a `\\`."""
+    return [match[1] for match in re.finditer(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE)]
 
 
-def run(block: str, directory: Path) -> str:
-    """The console block as it comes out when its commands are run in `directory`."""
+def run(text: str, directory: Path) -> list[str]:
+    """The console blocks of a page as they come out when its commands are typed into one shell in `directory`.
+
+    What is shown is what a terminal of 100 columns shows, stderr and stdout in the order they come in.
+    """
+    found = [commands(block) for block in blocks(text)]
+    typed = [command for block in found for command in block]
+    ports = {port: _free() for port in dict.fromkeys(re.findall(PORT, "\n".join(typed)))}
+    script = [f"eval {shlex.quote(re.sub(PORT, lambda m: ports[m[0]], c))} < /dev/null\nprintf '\\036'" for c in typed]
+    said = _shell("\n".join(script), directory).split("\036")
+    for old, new in ports.items():
+        said = [s.replace(new, old) for s in said]
+    shown = iter(zip(typed, said, strict=False))
+    return ["".join(_console(*next(shown), directory) for _ in block) for block in found]
+
+
+def _console(command: str, said: str, directory: Path) -> str:
+    text = re.sub(r"[^\r\n]*\r(?!\n)", "", said).replace("\r\n", "\n").strip("\n")
+    for path, shown in ((str(directory), "~"), (_KEPT.name, "~"), (str(ROOT), "~/auditlens")):
+        text = text.replace(path, shown)
+    return "\n".join([f"$ {command}", *(line.rstrip() for line in text.splitlines())]) + "\n"
+
+
+def _free() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def _shell(script: str, directory: Path) -> str:
+    """What bash writes to a terminal while it runs a script; what it left in the background is ended."""
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "XDG_CONFIG_HOME": str(directory / ".config"),  # the redaction key of this run
+        "XDG_CONFIG_HOME": str(directory / ".config"),  # the redaction key of this page
         "PYTHONUNBUFFERED": "1",  # stdout and stderr in the order a person sees them
-        "COLUMNS": "120",
+        "COLUMNS": "100",
+        "LINES": "1000",
         "TERM": "dumb",
     }
     env.pop("AUDITLENS_LAKE", None)
-    out = []
-    for command in commands(block):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=directory,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="ignore",  # cut counts bytes and may leave a part of a character
-            check=False,
-        )
-        lines = [
-            line.rstrip()
-            for line in done.stdout.replace(str(directory), "~").replace(str(ROOT), "~/auditlens").strip("\n").splitlines()
-        ]
-        out.append("\n".join([f"$ {command}", *lines]) + "\n")
-    return "".join(out)
+    screen, terminal = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "-c", script], cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    read = bytearray()
+    while shell.poll() is None or select.select([screen], [], [], 0)[0]:
+        if select.select([screen], [], [], 0.1)[0]:
+            try:
+                read += os.read(screen, 65536)
+            except OSError:  # nobody holds the terminal any more
+                break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGTERM)
+    shell.wait()
+    os.close(screen)
+    return read.decode("utf-8", "ignore")  # cut counts bytes and may leave a part of a character
 
 
 def steady(text: str) -> str:
@@ -249,30 +300,81 @@ def steady(text: str) -> str:
     return text
 
 
-def consoles(text: str) -> str:
-    """README with the output of its console blocks as it is now; one whose steady part is the same stays."""
+_MAKING, _KEPT = threading.Lock(), tempfile.TemporaryDirectory(prefix="auditlens-docs-")
+
+
+@contextlib.contextmanager
+def place(text: str) -> Iterator[Path]:
+    """Where a page is run: sample-logs/, and the lake that README's import makes of them unless the page imports itself."""
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+        directory = Path(name).resolve()
         shutil.copytree(ROOT / "sample-logs", directory / "sample-logs")
+        for folder in ("policies", "deploy"):
+            (directory / folder).symlink_to(ROOT / folder)
+        if "\n$ auditlens import " not in text:
+            shutil.copytree(_lake(), directory / "lake")
+        yield directory
 
-        def again(match: re.Match[str]) -> str:
-            now = run(match[1], directory)
-            return match[0] if steady(now) == steady(match[1]) else f"```console\n{now}```"
 
-        return re.sub(next(iter([b.re for b in blocks(text)]), r"(?!)"), again, text)
+def _lake() -> Path:
+    """The lake that README's import makes, made once."""
+    with _MAKING:
+        if not (made := Path(_KEPT.name) / "lake").exists():
+            (Path(_KEPT.name) / "sample-logs").symlink_to(ROOT / "sample-logs")
+            _shell("auditlens import sample-logs/*/", made.parent)
+        return made
 
 
-def generate() -> dict[Path, str]:
-    """Every generated file as it should be."""
-    readme = between(README.read_text(), "questions", question_table())
-    readme = between(readme, "presets", presets())
-    readme = between(readme, "speed", speed())
-    return {
-        ROOT / "docs" / "tables.md": tables(),
-        ROOT / "docs" / "questions.md": questions(),
-        ROOT / "docs" / "python.md": python(),
-        README: consoles(readme),
-    }
+def consoles(text: str) -> str:
+    """A page with the output of its console blocks as it is now; one whose steady part is the same stays."""
+    if not blocks(text):
+        return text
+    with place(text) as directory:
+        now = iter(run(text, directory))
+
+    def again(match: re.Match[str]) -> str:
+        made = next(now)
+        return match[0] if steady(made) == steady(match[1]) else f"```console\n{made}```"
+
+    return CONSOLE.sub(again, text)
+
+
+WHOLE = {"tables.md": tables, "questions.md": questions, "python.md": python}
+PARTS: dict[str, Callable[[], str]] = {
+    "questions": question_table,
+    "question-names": question_names,
+    "presets": presets,
+    "count": lambda: str(len(_questions())),
+}
+
+
+def pages() -> list[Path]:
+    """Every page of documentation, those that are generated as a whole last."""
+    written = [README, *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name not in WHOLE)]
+    return written + [ROOT / "docs" / name for name in WHOLE]
+
+
+def page(path: Path) -> str:
+    """A page as it should be: made as a whole, or its parts made anew and its console blocks run."""
+    if path.name in WHOLE:
+        return WHOLE[path.name]()
+    return consoles(parts(path.read_text(), PARTS))
+
+
+def generate(names: Sequence[str] = ()) -> dict[Path, str]:
+    """The pages of these names, or all, as they should be."""
+    chosen = [p for p in pages() if not names or p.name in names]
+    with ThreadPoolExecutor(2) as pool:  # most of it waits for other processes
+        return dict(zip(chosen, pool.map(page, chosen), strict=True))
+
+
+def speed(head: str, kept: dict[str, str]) -> str:
+    """docs/speed.md: what each benchmark measures, by its own first line, and what it printed last."""
+    out = ["# Speed\n", head + "\n", "`make bench` runs all of it again, `make bench BENCH=bench/ask.py` one.\n"]
+    for name in sorted(kept, key=BENCHES.index):
+        about = (ast.get_docstring(ast.parse((ROOT / "bench" / name).read_text())) or "").partition("\n\n")[0]
+        out += [f"## bench/{name}\n", " ".join(about.split()) + "\n", f"```\n{kept[name]}```\n"]
+    return "\n".join(out)
 
 
 def bench(names: list[str]) -> None:
@@ -293,16 +395,15 @@ def bench(names: list[str]) -> None:
             raise SystemExit(f"{script} failed")
         kept[script.name] = "".join(lines).strip("\n") + "\n"
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    head = (
-        f"# Speed\n\nWhat `make bench` printed last, on {machine}. Every figure is from one run on one machine; compare ratios.\n"
-    )
-    SPEED.write_text(head + "".join(f"\n## bench/{name}\n\n```\n{text}```\n" for name, text in sorted(kept.items())))
+    head = f"What `make bench` printed last, on {machine}. Every figure is from one run on one machine; compare ratios."
+    SPEED.write_text(speed(head, kept))
     print(f"kept in {SPEED.relative_to(ROOT)}")
 
 
 def main() -> int:
     """Rewrite or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME.md")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--bench", nargs="*", metavar="SCRIPT")
     given = parser.parse_args()
@@ -310,7 +411,7 @@ def main() -> int:
         bench(given.bench)
         return 0
     stale = 0
-    for path, wanted in generate().items():
+    for path, wanted in generate(given.names).items():
         now = path.read_text() if path.exists() else ""
         if now == wanted:
             continue

@@ -92,7 +92,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 def named(text: str) -> list[str]:
     """The commands of auditlens that a page names, in its blocks and in its prose."""
-    lines = [line.removeprefix("$ ") for block in fenced(text, "sh", "console", "") for line in block.splitlines()]
+    blocks = (block.replace("\\\n", " ") for block in fenced(text, "sh", "console", ""))
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     prose = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
     said = [part for line in (*lines, *prose) for part in re.split(r"\\?\| |&& | > |  +# ", line.strip())]
     return [part for part in said if re.match(r"auditlens [a-z]", part.strip())]

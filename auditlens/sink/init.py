@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _YEARS = 10
 _POLICY = "forensic"  # everything this tool can use; the sink takes bodies of any size
-# Not where the policy of README's kubeadm section is mounted: a pod with two volumes at one place is refused, and the apiserver gone.
+# Not where docs/audit-logging.md mounts its policy: a pod with two volumes at one place is refused, and the apiserver gone.
 APISERVER_DIR = "/etc/kubernetes/audit-webhook"
 
 

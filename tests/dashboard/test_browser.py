@@ -381,7 +381,7 @@ def test_pictures_of_every_page(painter: tuple[str, Tab], places: dict[str, str]
 
 @pytest.mark.parametrize("name", README)
 def test_pictures_of_the_readme(chromium: Any, server: str, places: dict[str, str], name: str) -> None:
-    """What README.md shows; `GOLDEN=1 pytest tests/dashboard/test_browser.py -k readme` takes the pictures anew."""
+    """What README.md and docs/dashboard.md show; `GOLDEN=1 pytest tests/dashboard/test_browser.py -k readme` takes the pictures anew."""
     theme, path, height = README[name]
     context = chromium.new_context(viewport={"width": 1280, "height": height}, color_scheme=theme, timezone_id="UTC")
     tab = Tab(context.new_page(), server).open(path.format_map(places))
@@ -395,4 +395,5 @@ def test_pictures_of_the_readme(chromium: Any, server: str, places: dict[str, st
     kept = target.read_bytes()
     assert taken[:24] == kept[:24], "both are PNG of the same width and height"
     assert len(taken) < 200_000 and len(kept) < 200_000
-    assert f"docs/images/{name}.png" in (ROOT / "README.md").read_text()
+    pages = (ROOT / "README.md", ROOT / "docs" / "dashboard.md")
+    assert any(f"images/{name}.png)" in page.read_text() for page in pages)

@@ -71,12 +71,12 @@ def test_the_kubeconfig_is_one_by_a_strict_reading(tmp_path: Path, url: str, tok
         assert flag in made.advice
 
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "audit-logging.md"
 
 
 def _as_kubeadm_makes_it() -> dict[str, Any]:
-    """kube-apiserver's container and volumes by README's kubeadm section (v1beta4: cmd/kubeadm/app/phases/controlplane)."""
-    blocks = re.findall(r"```yaml\n(apiVersion: kubeadm.*?)```", README.read_text(), re.DOTALL)
+    """kube-apiserver's container and volumes by the kubeadm section of docs/audit-logging.md (v1beta4: cmd/kubeadm/app/phases/controlplane)."""
+    blocks = re.findall(r"```yaml\n(apiVersion: kubeadm.*?)```", PAGE.read_text(), re.DOTALL)
     server = yaml.safe_load(blocks[0])["apiServer"]
     return {
         "flags": [f"--{a['name']}={a['value']}" for a in server["extraArgs"]],
@@ -86,7 +86,7 @@ def _as_kubeadm_makes_it() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", ["https://sink.example:9443/audit/lab", "http://127.0.0.1:9443/audit"])
-@pytest.mark.parametrize("before", [True, False], ids=["after README's kubeadm section", "alone"])
+@pytest.mark.parametrize("before", [True, False], ids=["after the kubeadm section of docs/audit-logging.md", "alone"])
 def test_what_it_says_to_add_fits_into_the_static_pod(tmp_path: Path, url: str, before: bool) -> None:
     """The kubelet refuses a pod with a volume's name or a mount's path twice, or a mount without a volume: no apiserver then."""
     made = sink_init(url, tmp_path / "out")

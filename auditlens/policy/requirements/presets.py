@@ -54,7 +54,7 @@ def load_preset(name: str, kubernetes_version: str = DEFAULT_VERSION) -> Policy:
 
 
 def sample_table() -> str:
-    """The table of the README: the presets over the sample logs, which are imported into a lake that is thrown away."""
+    """The table of docs/policies.md: the presets over the sample logs, which are imported into a lake that is thrown away."""
     from tempfile import TemporaryDirectory
 
     from auditlens.importing.files.run import import_files
@@ -85,11 +85,11 @@ def table(lake: Lake | str) -> str:
         none = sorted(q for q, grade in grades.items() if grade == "no")
         events = 100 * tried.then.events / max(tried.now.events, 1)
         size = 100 * tried.then.bytes / max(tried.now.bytes, 1)
-        full = len(grades) - len(partly) - len(none)
-        cells = (f"`{name}`", f"{events:.0f} %", f"{size:.0f} %", f"{full} of {len(grades)}", _few(partly), _few(none))
+        full, excepted = (sum(grade == g for grade in grades.values()) for g in ("yes", "except"))
+        cells = (f"`{name}`", f"{events:.0f} %", f"{size:.0f} %", str(full), str(excepted), _few(partly), _few(none))
         rows.append((tried.then.bytes, f"| {' | '.join(cells)} |"))
-    head = ("preset", "events", "bytes", "answered in full", "with less detail", "not at all")
-    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---|---|"]
+    head = ("preset", "events", "bytes", "in full", "but for exceptions", "with less detail", "not at all")
+    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|---|---|"]
     return "\n".join([*lines, *(row for _, row in sorted(rows))]) + "\n"
 
 
