@@ -25,31 +25,32 @@ def causes(ordered: list[dict[str, Any]], now: Scope) -> str | None:
          "when": now.text(x["time"], precise=True), "audit_id": plain(str(x["audit_id"])), "kind": "root" if i == 0 else "link"}
         for i, x in enumerate(ordered)
     ])  # fmt: skip
-    y = alt.Y("n:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0.35))
-    base = alt.Chart(made).encode(y)
+    base = alt.Chart(made).encode(alt.Y("n:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0.22, paddingOuter=0)))
     box = base.mark_rect(cornerRadius=6, stroke=palette.accent(), fillOpacity=0.14, fill=palette.accent()).encode(
-        x=alt.value(0), x2=alt.value(400), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
-        tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "audit_id:N"],
+        x=alt.value(0), x2=alt.value("width"), strokeWidth=alt.condition("datum.kind == 'root'", alt.value(2.5), alt.value(1)),
+        tooltip=["who:N", "did:N", "name:N", "effect:N", "rule:N", "sure:N", "when:N", "audit_id:N"],
     ).add_params(alt.selection_point(name="node", fields=["audit_id"], on="click", clear="dblclick"))  # fmt: skip
-    title = base.mark_text(align="left", baseline="bottom", dy=-1, fontWeight="bold", fontSize=12, limit=378).encode(
-        x=alt.value(12), text="who:N"
+
+    def line(n: int, expression: str, **look: Any) -> Any:
+        """The n-th of the four lines of a box, as wide as the box."""
+        style = {"fontSize": 11, "limit": alt.ExprRef("width - 24"), "align": "left", **look}
+        text = base.transform_calculate(line=expression).mark_text(baseline="middle", dy=17 * (n - 1.5), **style)
+        return text.encode(x=alt.value(12), text="line:N")
+
+    lines = (
+        line(0, "datum.who", fontSize=12, fontWeight="bold")
+        + line(1, "datum.did + ' ' + datum.name")
+        + line(2, "datum.effect", opacity=0.8)
+        + line(3, "datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.rule", opacity=0.8)
     )
-    did = (
-        base.transform_calculate(line="datum.did + ' ' + datum.name")
-        .mark_text(align="left", baseline="top", dy=3, fontSize=11, limit=378)
-        .encode(x=alt.value(12), text="line:N")
-    )
-    rule = base.mark_text(align="left", baseline="bottom", dy=-1, fontSize=11, limit=520).encode(x=alt.value(418), text="rule:N")
-    effect = base.transform_calculate(line="datum.when + '  ·  ' + datum.sure + '  ·  ' + datum.effect").mark_text(
-        align="left", baseline="top", dy=3, fontSize=11, limit=520, opacity=0.75).encode(x=alt.value(418), text="line:N")  # fmt: skip
-    arrow = base.transform_filter(f"datum.n < {len(ordered) - 1}").mark_text(text="↓", fontSize=14, dy=33, color=palette.accent())
-    arrow = arrow.encode(x=alt.value(200))
+    arrow = base.transform_filter(f"datum.n < {len(ordered) - 1}").mark_text(text="↓", fontSize=13, dy=47, color=palette.accent())
+    arrow = arrow.encode(x=alt.value(24))
     st.caption("From the root (top) to the effect. Click a box to see its event.")
     event = charts.draw(
-        box + title + did + rule + effect + arrow,
+        box + lines + arrow,
         "why-chart",
         "The chain of causes, root first",
-        66 * len(ordered),
+        92 * len(ordered),
         around=6,
         on_select="rerun",
         selection_mode=["node"],

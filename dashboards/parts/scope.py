@@ -99,9 +99,9 @@ def set_window(since: dt.datetime | None, until: dt.datetime | None) -> None:
 
 def words() -> dict[str, str]:
     """The scope as query parameters, for links to other pages."""
-    out = {k: _peek(k) for k in ("since", "until", "zone") if _peek(k)}
-    if _peek("cluster") not in ("", "None", EVERY):
-        out["cluster"] = _peek("cluster")
+    out = {k: peek(k) for k in ("since", "until", "zone") if peek(k)}
+    if peek("cluster") not in ("", "None", EVERY):
+        out["cluster"] = peek("cluster")
     if out.get("zone") == "UTC":
         del out["zone"]
     return out
@@ -112,14 +112,14 @@ def exact(when: dt.datetime | None) -> str:
     return "" if when is None else when.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def _peek(name: str) -> str:
+def peek(name: str) -> str:
     """A bound widget's value before the widget is there: what it was, or what the URL of a new session says."""
     return str(st.session_state[name] if name in st.session_state else st.query_params.get(name, ""))
 
 
 def _zone() -> str:
     local = st.context.timezone or "UTC"
-    chosen = _peek("zone")
+    chosen = peek("zone")
     if chosen == "local":
         try:
             return str(ZoneInfo(local))
@@ -129,8 +129,8 @@ def _zone() -> str:
 
 
 def _window(zone: str) -> tuple[dt.datetime | None, dt.datetime | None]:
-    was = _peek("zone")
-    since_text, until_text = peeked = _peek("since"), _peek("until")
+    was = peek("zone")
+    since_text, until_text = peeked = peek("since"), peek("until")
     try:
         since, until = _parse(since_text, zone), _parse(until_text, zone)
         wrong = "the range ends before it begins" if since and until and since > until else ""

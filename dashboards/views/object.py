@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 import streamlit as st
-from parts import answers, charts, evidence, lineage, palette, scope, show, store
+from parts import answers, causes, charts, evidence, lineage, palette, scope, show, store
 from parts.show import literal
 
 import auditlens
@@ -111,6 +111,8 @@ def _picked() -> None:
     if picked:
         target, _, namespace = picked.partition(" ")
         st.query_params["object"] = target
+        for name in ("event", "at"):  # of the object before
+            st.query_params.pop(name, None)
         if namespace:
             st.query_params["namespace"] = namespace
         else:
@@ -154,7 +156,8 @@ def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope
     cells[2].metric("Uids", show.number(told["uids"]), help="Different uids under this name: its lives, as far as the log tells")
     cells[3].metric("Created", _brief(told["created"], now) if told["created"] else "before the log")
     cells[4].metric("Deletion asked", _brief(told["deletion"], now) if told["deletion"] else "never in the log")
-    requests_chart(frame, told["touches"], now)
+    if scope.peek("tab") != "Why":  # which has a picture of its own, and both do not fit a screen
+        requests_chart(frame, told["touches"], now)
     return frame.with_columns(pl.lit(told["touches"]).alias("touches"))
 
 
@@ -237,14 +240,20 @@ def changes(target: str, namespace: str, now: scope.Scope) -> None:
         "history", auditlens.history, target, namespace=namespace or None, reads=reads, limit=answers.LIMIT, **now.params
     )
     picked = answers.draw(got, "history", now, nothing="No request for this object in this time range.")
-    if picked and picked.get("changed") not in (None, "created", "deleted"):
+    if not picked:
+        return
+    causes.link(target, namespace, causes.of_request(picked["audit_id"], target, namespace, now))
+    if picked.get("changed") not in (None, "created", "deleted"):
         got = store.call(
             "diff", auditlens.diff, target, namespace=namespace or None, cluster=now.cluster, audit_id=picked["audit_id"]
         )
         show.table(
             got.frame, now, "history-diff", columns=("path", "op", "old", "new"), select=False, about="What the request changed"
         )
+        field = show.table(got.frame, now, "history-diff", columns=("path", "op", "old", "new"), about="What the request changed")
         show.notes(got.notes)
+        if field:
+            causes.link(target, namespace, causes.of_field(field | {"time": picked["time"]}), "Why this field?")
 
 
 def moments(frame: pl.DataFrame, now: scope.Scope) -> list[dt.datetime]:
@@ -299,21 +308,20 @@ def diffs(target: str, namespace: str, frame: pl.DataFrame, now: scope.Scope) ->
     )
     window = {"since": times[a] + _TICK, "until": times[b] + _TICK}
     got = store.call("diff", auditlens.diff, target, namespace=namespace or None, cluster=now.cluster, noise=noise, **window)
-    answers.draw(
+    picked = answers.draw(
         got, "diff", now, nothing="No field differs.", columns=("path", "op", "old", "new", "username", "time", "client")
     )
+    if picked:
+        causes.link(target, namespace, causes.of_field(picked))
 
 
 def blame(target: str, namespace: str, now: scope.Scope) -> None:
     """Each field of the last state with who set it."""
     got = store.call("blame", auditlens.blame, target, namespace=namespace or None, cluster=now.cluster)
-    answers.draw(
-        got,
-        "blame",
-        now,
-        nothing="No body of this object is in the log.",
-        hint="Field blame needs request or response bodies of its writes.",
-    )
+    hint = "Field blame needs request or response bodies of its writes."
+    picked = answers.draw(got, "blame", now, nothing="No body of this object is in the log.", hint=hint)
+    if picked:
+        causes.link(target, namespace, causes.of_field(picked))
 
 
 def family(group: str, resource: str, namespace: str, name: str, now: scope.Scope) -> None:
@@ -335,17 +343,6 @@ def family(group: str, resource: str, namespace: str, name: str, now: scope.Scop
         of = store.call("address", _meant, str(picked["resource"]))  # owners are named by their kind
         qualified = picked | {"resource": of.resource, "api_group": of.group or picked["api_group"]}
         show.link("object", "Open the object", ":material/deployed_code:", **show.address(qualified))
-
-
-def why(target: str, namespace: str, now: scope.Scope) -> None:
-    """From the last change back to its root: the chain as a picture and as a table; a click on either opens the event."""
-    got = store.call("why", auditlens.why, target, namespace=namespace or None, cluster=now.cluster)
-    chosen = lineage.causes(list(reversed(got.tree["links"])), now) if got.frame.height else None
-    columns = ("time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure", "source", "line")
-    answers.draw(got, "why", now, nothing="The log does not tell why.", columns=columns)
-    if chosen:
-        with st.container(border=True):
-            evidence.event(chosen, now, brief=True, key="why-evidence")
 
 
 def main() -> None:
@@ -378,7 +375,7 @@ def main() -> None:
         elif tab == "Family":
             family(group, resource, namespace, name, now)
         else:
-            why(target, namespace, now)
+            causes.page(target, namespace, now)
 
 
 main()
