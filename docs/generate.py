@@ -262,17 +262,20 @@ def _free() -> str:
         return str(server.getsockname()[1])
 
 
+def _env() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {k: v for k, v in os.environ.items() if k != "AUDITLENS_LAKE"} | {"PATH": path}
+
+
 def _shell(script: str, directory: Path) -> str:
     """What bash writes to a terminal while it runs a script; what it left in the background is ended."""
-    env = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    env = _env() | {
         "XDG_CONFIG_HOME": str(directory / ".config"),  # the redaction key of this page
         "PYTHONUNBUFFERED": "1",  # stdout and stderr in the order a person sees them
         "COLUMNS": "100",
         "LINES": "1000",
         "TERM": "dumb",
     }
-    env.pop("AUDITLENS_LAKE", None)
     screen, terminal = pty.openpty()
     shell = subprocess.Popen(
         ["bash", "-c", script], cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
@@ -305,12 +308,11 @@ _MAKING, _KEPT = threading.Lock(), tempfile.TemporaryDirectory(prefix="auditlens
 
 @contextlib.contextmanager
 def place(text: str) -> Iterator[Path]:
-    """Where a page is run: sample-logs/, and the lake that README's import makes of them unless the page imports itself."""
+    """Where a page is run: sample-logs/, a manifest of kubeadm's, and the lake that README's import makes of them unless the page imports itself."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name).resolve()
         shutil.copytree(ROOT / "sample-logs", directory / "sample-logs")
-        for folder in ("policies", "deploy"):
-            (directory / folder).symlink_to(ROOT / folder)
+        (directory / "kube-apiserver.yaml").symlink_to(ROOT / "tests" / "sink" / "data" / "kube-apiserver.yaml")
         if "\n$ auditlens import " not in text:
             shutil.copytree(_lake(), directory / "lake")
         yield directory
@@ -325,9 +327,17 @@ def _lake() -> Path:
         return made
 
 
+def lacking(text: str) -> list[str]:
+    """Programs that a page's commands begin with and this machine has not: such a page cannot be run here."""
+    words = {w for block in blocks(text) for c in commands(block) for w in re.findall(r"(?:^|\| )([a-z]+)(?= )", c)}
+    return sorted(w for w in words if subprocess.run(["bash", "-c", f"type {w}"], capture_output=True, env=_env()).returncode)
+
+
 def consoles(text: str) -> str:
     """A page with the output of its console blocks as it is now; one whose steady part is the same stays."""
-    if not blocks(text):
+    if missing := lacking(text):
+        print(f"kept as it is, without {', '.join(missing)}: {text.partition(chr(10))[0]}")
+    if not blocks(text) or missing:
         return text
     with place(text) as directory:
         now = iter(run(text, directory))

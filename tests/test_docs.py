@@ -43,6 +43,8 @@ def test_what_a_page_shows_is_what_comes_out(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = path.read_text()
+    if missing := generate.lacking(text):
+        pytest.skip(f"there is no {', '.join(missing)} here")
     with generate.place(text) as directory:
         for now, shown in zip(generate.run(text, directory), generate.blocks(text), strict=True):
             assert generate.steady(now) == generate.steady(shown)
@@ -148,6 +150,12 @@ def test_what_varies_is_not_compared() -> None:
     assert generate.steady("at 2026-12-05T10:00:00.123Z") == generate.steady("at 2026-12-06T11:22:33Z")
     assert generate.steady("2026-11-23T04:56:31.658488Z") == "2026-11-23T04:56:31.658488Z", "what the log says stays"
     assert generate.commands("$ a\nb\n$ c \\\n  d\ne\n") == ["a", "c \\\n  d"]
+
+
+def test_a_page_that_needs_what_is_not_here_is_known() -> None:
+    assert generate.lacking("```console\n$ auditlens ask | nosuchprogram -x\n$ until true; do echo; done\n```\n") == [
+        "nosuchprogram"
+    ]
 
 
 def test_a_page_is_typed_into_one_shell(tmp_path: Path) -> None:

@@ -91,12 +91,15 @@ def init(
     apiserver_dir: Annotated[
         str, typer.Option(help="Where the client's files will lie on the control-plane node.")
     ] = "/etc/kubernetes/audit-webhook",
+    keep_policy: Annotated[
+        bool, typer.Option("--keep-policy", help="The apiserver has an audit policy: make none, and name none.")
+    ] = False,
 ) -> int:
-    """Make certificates and the webhook kubeconfig, and say what to add to the apiserver."""
+    """Make certificates, the webhook's kubeconfig and a patch for the apiserver."""
     _need_extra()
     from auditlens.sink.init import sink_init
 
-    made = sink_init(url, out, token=token, names=tuple(name or ()), apiserver_dir=apiserver_dir)
+    made = sink_init(url, out, token=token, names=tuple(name or ()), apiserver_dir=apiserver_dir, keep_policy=keep_policy)
     print(made.advice)
     return ExitCode.OK
 

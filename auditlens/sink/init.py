@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 _YEARS = 10
+_PATCH = "patches/kube-apiserver+json.yaml"  # a name that kubeadm takes, in a directory for its --patches
+_VOLUME = "audit-webhook"
 _POLICY = "forensic"  # everything this tool can use; the sink takes bodies of any size
 # Not where docs/audit-logging.md mounts its policy: a pod with two volumes at one place is refused, and the apiserver gone.
 APISERVER_DIR = "/etc/kubernetes/audit-webhook"
@@ -38,7 +40,8 @@ class Made:
     tls_key: Path | None
     client_names: Path | None
     token_file: Path | None
-    policy: Path
+    policy: Path | None
+    patch: Path
     advice: str
 
 
@@ -49,8 +52,11 @@ def sink_init(
     token: bool = False,
     names: tuple[str, ...] = (),
     apiserver_dir: str = APISERVER_DIR,
+    keep_policy: bool = False,
 ) -> Made:
-    """Make a CA, the server's and a client's certificate (or a token), the webhook's kubeconfig and an audit policy.
+    """Make a CA, the server's and a client's certificate (or a token), the webhook's kubeconfig, an audit policy and a patch.
+
+    The patch (RFC 6902) adds to a kube-apiserver's static pod what it needs to use the others.
 
     Args:
         url: where the apiserver posts: https://HOST[:PORT]/audit/CLUSTER (http only for a sink on loopback).
@@ -58,6 +64,7 @@ def sink_init(
         token: make a bearer token as well as the client certificate.
         names: further host names and addresses of the sink.
         apiserver_dir: where the client's files will lie on the control-plane node.
+        keep_policy: the apiserver has an audit policy; make none, and name none.
 
     Raises:
         UsageError: the URL cannot work, or a file is there already.
@@ -65,7 +72,11 @@ def sink_init(
     address = _address(url)
     directory = Path(out)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = [(flag, note) for flag, note in _flags(apiserver_dir) if not keep_policy or not flag.startswith("--audit-policy")]
     files = _files(address, names, token, apiserver_dir)
+    if not keep_policy:
+        files["policy.yaml"] = (bundled.directory("policies") / f"{_POLICY}.yaml").read_bytes()
+    files[_PATCH] = _patch(apiserver_dir, [flag for flag, _ in flags]).encode()
     for name in files:
         if (directory / name).exists():
             raise UsageError(f"{directory / name}: exists; remove it or give another --out")
@@ -74,7 +85,7 @@ def sink_init(
     got = {name: directory / name for name in files}.get
     return Made(
         directory, directory / "webhook.kubeconfig", got("ca.crt"), got("server.crt"), got("server.key"), got("client-names"),
-        got("tokens"), directory / "policy.yaml", _advice(directory, files, apiserver_dir, address.port),
+        got("tokens"), got("policy.yaml"), directory / _PATCH, _advice(directory, files, apiserver_dir, address.port, flags),
     )  # fmt: skip
 
 
@@ -116,11 +127,11 @@ def _files(address: _Address, names: tuple[str, ...], token: bool, apiserver_dir
     if secret:
         files["tokens"] = f"{secret}  {address.cluster or '*'}\n".encode()
     files["webhook.kubeconfig"] = _kubeconfig(address.server, apiserver_dir, address.tls, secret).encode()
-    files["policy.yaml"] = (bundled.directory("policies") / f"{_POLICY}.yaml").read_bytes()
     return files
 
 
 def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as f:
         f.write(content)
@@ -223,7 +234,30 @@ def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: int) -> str:
+def _flags(directory: str) -> list[tuple[str, str]]:
+    """What kube-apiserver is started with, and why."""
+    return [
+        (f"--audit-policy-file={directory}/policy.yaml", f"`{_POLICY}`; with a policy there already: --keep-policy"),
+        (f"--audit-webhook-config-file={directory}/webhook.kubeconfig", ""),
+        ("--audit-webhook-mode=batch", "requests never wait for the sink"),
+        ("--audit-webhook-batch-max-wait=5s", "30 s by default: what an apiserver loses at worst when it dies"),
+        ("--audit-webhook-batch-max-size=400", "the default; larger batches only make each retry larger"),
+        ("--audit-webhook-batch-buffer-size=50000", "10,000 by default: what is held while the sink is away; beyond it events are lost"),
+        ("--audit-webhook-batch-throttle-qps=50", "10 by default: 4,000 events/s at most, too few to catch up after an outage"),
+        ("--audit-webhook-initial-backoff=10s", "the default: five attempts over some 80 s, then a batch is dropped"),
+    ]  # fmt: skip
+
+
+def _patch(directory: str, flags: list[str]) -> str:
+    """A JSON patch of the static pod as kubeadm writes it; `kubectl patch --local` and `kubeadm --patches` take it."""
+    mount = {"name": _VOLUME, "mountPath": directory, "readOnly": True}
+    volume = {"name": _VOLUME, "hostPath": {"path": directory, "type": "Directory"}}
+    added = [("/spec/containers/0/command/-", flag) for flag in flags]
+    steps = [*added, ("/spec/containers/0/volumeMounts/-", mount), ("/spec/volumes/-", volume)]
+    return yaml.safe_dump([{"op": "add", "path": path, "value": value} for path, value in steps], sort_keys=False, width=200)
+
+
+def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: int, flags: list[tuple[str, str]]) -> str:
     client = [n for n in ("policy.yaml", "webhook.kubeconfig", "ca.crt", "client.crt", "client.key") if n in files]
     options = [f"--listen 0.0.0.0:{port}"]
     if "server.crt" in files:
@@ -231,37 +265,26 @@ def _advice(directory: Path, files: dict[str, bytes], apiserver_dir: str, port: 
         options += [f"--client-names {directory}/client-names"]
     if "tokens" in files:
         options.append(f"--token-file {directory}/tokens")
+    told = "\n".join(f"    {flag:<42}  # {note}" if note else f"    {flag}" for flag, note in flags)
     return f"""\
 1. Start the sink:
 
   auditlens serve --lake LAKE {" ".join(options)}
 
-2. Copy {", ".join(client)} from {directory} to {apiserver_dir} on every control-plane node (mode 0600).
+2. Copy {", ".join(client)}, {Path(_PATCH).parent} from {directory} to {apiserver_dir} on every control-plane node (mode 0600).
 
-3. Add to kube-apiserver (a static pod: /etc/kubernetes/manifests/kube-apiserver.yaml):
+3. Tell kube-apiserver. On a node that kubeadm made:
 
-  - --audit-policy-file={apiserver_dir}/policy.yaml    # unless there is one already; this one is `{_POLICY}`
-  - --audit-webhook-config-file={apiserver_dir}/webhook.kubeconfig
-  - --audit-webhook-mode=batch                 # requests never wait for the sink
-  - --audit-webhook-batch-max-wait=5s          # 30 s by default: what an apiserver loses at worst when it dies
-  - --audit-webhook-batch-max-size=400         # the default; larger batches only make each retry larger
-  - --audit-webhook-batch-buffer-size=50000    # 10,000 by default: what is held while the sink is away; beyond it events are lost
-  - --audit-webhook-batch-throttle-qps=50      # 10 by default: 4,000 events/s at most, too few to catch up after an outage
-  - --audit-webhook-initial-backoff=10s        # the default: five attempts over some 80 s, then a batch is dropped
-  # Not --audit-webhook-truncate-enabled: the sink takes bodies up to 64 MiB, and a truncated event has lost its objects.
-  # Keep --audit-log-path as well: the webhook loses the last events of a shutdown, the file does not.
+  kubectl patch --local -f /etc/kubernetes/manifests/kube-apiserver.yaml --type json \\
+    --patch-file {apiserver_dir}/{_PATCH} -o yaml > new.yaml
 
-   and, so that the pod sees the files (not if it has a volume at {apiserver_dir} already):
+   Look at what it changed, then move new.yaml over the manifest. `kubeadm upgrade apply --patches {apiserver_dir}/{Path(_PATCH).parent}`
+   keeps it. It adds the directory as a volume, and these flags; for k3s, RKE2 and kind see docs/sink.md:
 
-    volumeMounts:
-    - name: audit-webhook
-      mountPath: {apiserver_dir}
-      readOnly: true
-  volumes:
-  - name: audit-webhook
-    hostPath:
-      path: {apiserver_dir}
-      type: Directory
+{told}
+
+   Not --audit-webhook-truncate-enabled: the sink takes bodies up to 64 MiB, and a truncated event has lost its objects.
+   Keep --audit-log-path as well: the webhook loses the last events of a shutdown, the file does not.
 
 4. Check the whole chain:
 
