@@ -46,7 +46,7 @@ def draw(
     picked = show.table(got.frame, now, f"answer-{name}", columns=columns or _shown(got), about=got.title, height=height)
     if picked and picked.get("audit_id"):
         with st.container(border=True):
-            evidence.event(str(picked["audit_id"]), now, line=picked.get("line"), brief=True, key=f"{name}-evidence")
+            evidence.event(str(picked["audit_id"]), now, line=picked.get("line"), key=f"{name}-evidence")
     elif not picked and "audit_id" in got.frame.columns:
         st.caption(":material/ads_click: Select a row to see its event.")
     with st.container(horizontal=True):

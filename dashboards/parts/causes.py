@@ -61,7 +61,7 @@ def page(target: str, namespace: str, now: Scope) -> None:
             chosen = lineage.causes(list(reversed(links)), now)
     if chosen:
         with st.container(border=True):
-            evidence.event(chosen, now, brief=True, key="why-evidence")
+            evidence.event(chosen, now, key="why-evidence")
     answers.draw(got, "why", now, nothing="The log does not tell why.", columns=_COLUMNS)
 
 

@@ -19,18 +19,27 @@ _FIRST = (
     "code", "outcome", "decided_by", "decision", "decision_reason", "status_message", "latency_ms", "client", "user_agent", "source_ips",
     "received_time", "stage_time", "level",
 )  # fmt: skip
-_BODIES = ("request_object", "response_object")
+_BODIES = {"Request body": "request_object", "Response body": "response_object"}
+TABS = ("Facts", *_BODIES, "Touched objects", "Apiserver log", "Stages")
 _SLACK = dt.timedelta(days=1)
 
 
-def event(audit_id: str, scope: Scope, *, line: int | None = None, brief: bool = False, key: str = "event") -> None:
-    """The event of an audit id; `line` tells which of several is meant."""
+def event(audit_id: str, scope: Scope, *, line: int | None = None, key: str = "event") -> None:
+    """The event of an audit id beside a row that rests on it; `line` tells which of several is meant."""
+    if found := head(audit_id, scope, line=line, key=key):
+        _facts(found[0], scope, most=14)
+
+
+def head(
+    audit_id: str, scope: Scope, *, line: int | None = None, key: str = "event", own: bool = False
+) -> tuple[dict[str, Any], pl.DataFrame] | None:
+    """An event's headline and where it leads; its last stage and all of them. `own`: it is the page's, and needs no link."""
     frame = store.figure("event", audit_id=audit_id)
     if not frame.height:
         show.nothing(
             "No event has this audit id.", "The id is compared exactly; ids are chosen by the apiserver, or by the client."
         )
-        return
+        return None
     requests = frame.partition_by("cluster", "received_time", "request_uri", "username", maintain_order=True)
     if len(requests) > 1:
         st.warning(f"{len(requests)} requests share this audit id: clients may choose it.", icon=":material/content_copy:")
@@ -43,34 +52,34 @@ def event(audit_id: str, scope: Scope, *, line: int | None = None, brief: bool =
         mine = requests[n]
     row = mine.row(mine.height - 1, named=True)
     _headline(row, mine, scope)
-    show.links(row, event=brief)
-    if brief:
-        _facts(row, scope, key, most=14)
-        return
-    tabs = st.tabs(["Facts", "Request body", "Response body", "Touched objects", "Apiserver log", "Stages"])
-    with tabs[0]:
-        _facts(row, scope, key)
-    for tab, column, word in zip(tabs[1:3], _BODIES, ("request", "response"), strict=True):
-        with tab:
-            text = next((r[column] for r in reversed(mine.to_dicts()) if r[column]), None)
-            if text:
-                st.code(show.pretty(text), language="json", height=420, wrap_lines=True)
-            else:
-                show.nothing(
-                    f"The log holds no {word} body.",
-                    f"It was recorded at level {row['level']}; bodies need Request or RequestResponse.",
-                )
-    with tabs[3]:
-        _touched(row, scope, key)
-    with tabs[4]:
-        _other_logs(audit_id, scope, key)
-    with tabs[5]:
-        show.table(
-            mine,
-            scope,
-            f"{key}-stages",
-            columns=("stage", "stage_time", "latency_ms", "code", "level", "source", "line", "item"),
-            select=False,
+    show.links(row, event=not own)
+    return row, mine
+
+
+def tabs(row: dict[str, Any], stages: pl.DataFrame, tab: str, scope: Scope) -> None:
+    """One of TABS."""
+    if tab == "Facts":
+        _facts(row, scope)
+    elif tab in _BODIES:
+        _body(row, stages, tab)
+    elif tab == "Touched objects":
+        _touched(row, scope)
+    elif tab == "Apiserver log":
+        _other_logs(row["audit_id"], scope)
+    else:
+        columns = ("stage", "stage_time", "latency_ms", "code", "level", "source", "line", "item")
+        show.table(stages, scope, "event-stages", columns=columns, select=False)
+
+
+def _body(row: dict[str, Any], stages: pl.DataFrame, tab: str) -> None:
+    """The body of the request or of the response."""
+    text = next((r[_BODIES[tab]] for r in reversed(stages.to_dicts()) if r[_BODIES[tab]]), None)
+    if text:
+        st.code(show.pretty(text), language="json", height=420, wrap_lines=True)
+    else:
+        show.nothing(
+            f"The log holds no {tab.lower()}.",
+            f"It was recorded at level {row['level']}; bodies need Request or RequestResponse.",
         )
 
 
@@ -88,9 +97,9 @@ def _headline(row: dict[str, Any], stages: pl.DataFrame, scope: Scope) -> None:
     )
 
 
-def _facts(row: dict[str, Any], scope: Scope, key: str, most: int | None = None) -> None:
+def _facts(row: dict[str, Any], scope: Scope, most: int | None = None) -> None:
     docs = {c.name: c.doc for c in TABLES["audit"].columns()}
-    order = [c for c in _FIRST if c in row] + [c for c in row if c not in _FIRST and c not in _BODIES and c != "class"]
+    order = [c for c in _FIRST if c in row] + [c for c in row if c not in _FIRST and c not in _BODIES.values() and c != "class"]
     rows = [
         {"field": c, "value": literal(_value(row[c], scope), 2000), "meaning": docs.get(c, "")}
         for c in order
@@ -105,7 +114,7 @@ def _value(value: Any, scope: Scope) -> str:
     return show.nested(value) if isinstance(value, (list, dict)) else str(value)
 
 
-def _touched(row: dict[str, Any], scope: Scope, key: str) -> None:
+def _touched(row: dict[str, Any], scope: Scope) -> None:
     when = row["stage_time"]
     if when is None:
         show.nothing("The event has no time.")
@@ -114,7 +123,7 @@ def _touched(row: dict[str, Any], scope: Scope, key: str) -> None:
     if not frame.height:
         show.nothing("The event touches no object that the log names.")
         return
-    picked = show.table(frame, scope, f"{key}-touched", about="Objects touched by this request")
+    picked = show.table(frame, scope, "event-touched", about="Objects touched by this request")
     if picked:
         show.link("object", "Open the object", ":material/deployed_code:", **show.address(picked))
 
@@ -131,8 +140,8 @@ def said(audit_id: str, scope: Scope, key: str, *, name: str = "event_http") -> 
     return frame.height > 0
 
 
-def _other_logs(audit_id: str, scope: Scope, key: str) -> None:
-    found = [name for name in _OTHER if said(audit_id, scope, key, name=name)]
+def _other_logs(audit_id: str, scope: Scope) -> None:
+    found = [name for name in _OTHER if said(audit_id, scope, "event", name=name)]
     if not found:
         show.nothing(
             "No other log in this lake names this request.",

@@ -86,9 +86,7 @@ def results(answer: Answer, question: Question, values: dict[str, Any], now: sco
             with st.container(border=True):
                 if picked.get("audit_id") or picked.get("last_audit_id"):
                     audit_id = picked.get("audit_id") or picked["last_audit_id"]
-                    evidence.event(
-                        audit_id, now, line=picked.get("line") or picked.get("last_line"), brief=True, key="answer-evidence"
-                    )
+                    evidence.event(audit_id, now, line=picked.get("line") or picked.get("last_line"), key="answer-evidence")
                 else:
                     show.links(picked)
                     _group(question, picked, values)
@@ -220,7 +218,7 @@ def sql(now: scope.Scope) -> None:
         picked = show.table(frame, now, "sql-result", about="Result of the SQL")
         if picked and picked.get("audit_id"):
             with st.container(border=True):
-                evidence.event(str(picked["audit_id"]), now, brief=True, key="sql-evidence")
+                evidence.event(str(picked["audit_id"]), now, key="sql-evidence")
         with st.container(horizontal=True):
             show.exports(frame, "sql", "export-sql")
 

@@ -1,9 +1,12 @@
-"""Event: one request by its audit id, with everything the lake holds about it."""
+"""Event: one request by its audit id, with everything the lake holds about it, and what stands around it."""
 
 from __future__ import annotations
 
 import streamlit as st
-from parts import evidence, scope, show
+from parts import around, evidence, scope, show
+
+AROUND = {"Impact": around.impact, "As curl": around.curl, "Neighbours": around.neighbours}
+TABS = (*evidence.TABS[:3], *AROUND, *evidence.TABS[3:])
 
 
 def main() -> None:
@@ -22,7 +25,16 @@ def main() -> None:
         )
         return
     with show.guard("the event"):
-        evidence.event(wanted.strip(), now, line=int(line) if line.isdigit() else None)
+        found = evidence.head(wanted.strip(), now, line=int(line) if line.isdigit() else None, own=True)
+        if found is None:
+            return
+        tab = st.segmented_control(
+            "About the event", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"
+        )
+        if tab in AROUND:
+            AROUND[str(tab)](found[0], now)
+        else:
+            evidence.tabs(*found, str(tab), now)
 
 
 main()

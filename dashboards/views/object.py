@@ -211,7 +211,7 @@ def requests_chart(frame: pl.DataFrame, total: int, now: scope.Scope) -> None:
     picked = (event["selection"].get("pick") or [{}])[0].get("audit_id")
     if picked:
         with st.container(border=True):
-            evidence.event(picked, now, brief=True, key="object-pick")
+            evidence.event(picked, now, key="object-pick")
     else:
         latest = f" The latest {frame.height:,} of {total:,} requests." if total > frame.height else ""
         st.caption(

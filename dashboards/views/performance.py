@@ -63,7 +63,7 @@ def traces(now: scope.Scope) -> None:
     if chosen["audit_id"]:
         with st.container(border=True):
             if not picked:
-                evidence.event(str(chosen["audit_id"]), now, brief=True, key="trace-evidence")
+                evidence.event(str(chosen["audit_id"]), now, key="trace-evidence")
             evidence.said(str(chosen["audit_id"]), now, "trace")
 
 

@@ -108,7 +108,7 @@ def main() -> None:
             _zooms(now, *ends)
         if picked:
             with st.container(border=True):
-                evidence.event(picked, now, brief=True, key="lane-evidence")
+                evidence.event(picked, now, key="lane-evidence")
         with st.expander("The marks as a table", icon=":material/table_rows:"):
             row = show.table(
                 frame,

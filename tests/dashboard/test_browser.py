@@ -29,7 +29,7 @@ VIEWS = {
     "ask": "ask?question=who-deleted", "ask-top": "ask?question=top", "sql": "ask?with=SQL",
     "object": "object", "object-changes": "{changed}&tab=Changes", "object-state": "{changed}&tab=State", "object-diff": "{changed}&tab=Diff",
     "object-fields": "{changed}&tab=Fields", "object-family": "{changed}&tab=Family", "object-why": "{chained}&tab=Why",
-    "event": "{event}",
+    "event": "{event}", "event-impact": "{event}&tab=Impact", "event-curl": "{event}&tab=As curl", "event-neighbours": "{event}&tab=Neighbours",
     "access": "access", "access-secrets": "access?tab=Secrets", "access-sessions": "access?tab=Sessions", "access-impersonation": "access?tab=Impersonation",
     "access-rights": "access?tab=Rights", "access-tokens": "access?tab=Tokens", "access-anonymous": "access?tab=Anonymous",
     "performance": "performance", "performance-slow": "performance?tab=Slow requests", "performance-traces": "performance?tab=Traces",
@@ -189,14 +189,14 @@ def test_from_overview_to_the_event_that_is_why(tab: Tab, capture_lake: Path) ->
     ).row(0)
     assert f"{wanted[0]}:{wanted[1]}" in tab.words()
     if wanted[2]:
-        tab.page.get_by_role("tab", name="Request body").click()
+        tab.choose("Request body")
         tab.says('": ')
 
 
 def test_a_change_leads_to_its_event(tab: Tab, changed: str) -> None:
     tab.open(changed)
     tab.row(0, 0).says("evidence").follow("Open the event", "event")
-    tab.page.get_by_role("tab", name="Response body").click()
+    tab.choose("Response body")
     tab.says('"kind"')
 
 
