@@ -11,13 +11,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from auditlens.forensics import replay
 from auditlens.forensics.changes import Change, changes, flatten
 from auditlens.forensics.events import Touch
-from auditlens.forensics.replay import Revision
+from auditlens.forensics.replay import Life, Revision
 
 META = "metadata"
+
+_steps: WeakKeyDictionary[Life, list[Step]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,13 @@ def steps(revisions: Iterable[Revision], *, noise: bool = False) -> Iterator[Ste
             yield Step(r)
         else:
             yield _step(parts, r, noise)
+
+
+def steps_of(life: Life) -> list[Step]:
+    """The steps of a life, worked out once: the rules ask for those of an owner again for each thing it owned."""
+    if life not in _steps:
+        _steps[life] = list(steps(life.revisions))
+    return _steps[life]
 
 
 def blind(r: Revision) -> bool:

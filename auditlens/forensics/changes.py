@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 # Fields that change with every write, or tell only about writing itself.
@@ -51,6 +52,7 @@ def flatten(value: Any, *, noise: bool = False) -> dict[str, Any]:
     return out if noise else {p: v for p, v in out.items() if not is_noise(p)}
 
 
+@lru_cache(1 << 16)  # the bodies of a kind share their paths: half the time of `who-deleted` over 28,966 deletions
 def is_noise(path: str) -> bool:
     """Whether a path is hidden by default."""
     return path.endswith(_NOISE_ENDS) or any(path == n or path.startswith((n + ".", n + "[")) for n in NOISE)

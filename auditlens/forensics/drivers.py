@@ -66,7 +66,7 @@ def drivers(
 ) -> Iterator[Driven]:
     """All that `driver` chooses from, in order."""
     shown = False
-    for step in authors.steps(life.revisions):
+    for step in authors.steps_of(life):
         event = step.revision.event
         if precedes(event, effect) and (since is None or event.received >= since):
             new = _drives(step, life, effect, paths, fits, shown)

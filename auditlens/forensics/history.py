@@ -71,7 +71,7 @@ def _told(lives: list[Life]) -> dict[tuple[Any, ...], dict[str, Any]]:
     for life in lives:
         numbers[life.key] = numbers.get(life.key, 0) + 1
         before: Revision | None = None
-        by_event = {id(step.revision.event): step for step in authors.steps(life.revisions)}
+        by_event = {id(step.revision.event): step for step in authors.steps_of(life)}
         for event in replay.sequence(life.events):
             row: dict[str, Any] = {"life": numbers[life.key], "ends": event is life.ended}
             if event.writes and event.ok and event.subresource not in replay.INERT:

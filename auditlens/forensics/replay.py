@@ -41,7 +41,7 @@ class Revision:
         return self.event.rv
 
 
-@dataclass
+@dataclass(eq=False)
 class Life:
     """One object from creation to its end; `uid` is None where the log never tells it."""
 

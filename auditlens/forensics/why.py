@@ -197,7 +197,7 @@ def changed(life: Life, paths: tuple[str, ...], when: dt.datetime | None, *, cre
     """The last write that changed one of some fields; with `creation` the one that made the object counts too."""
     found: Cause | None = None
     shown = False
-    for step in authors.steps(life.revisions):
+    for step in authors.steps_of(life):
         if when is not None and step.revision.event.time > when:
             break
         found = _changed_by(life, step, paths, shown, creation) or found
