@@ -137,23 +137,28 @@ create macro writes_in(cluster_asked, since, until) as table
     from ended_in(cluster_asked, since, until)
     where verb in ('create', 'update', 'patch', 'delete', 'deletecollection');
 
+-- one request, whatever its stage
+create macro request_key(cluster, audit_id, received_time) as
+    cluster || ' ' || coalesce(audit_id, '') || ' ' || coalesce(cast(epoch_us(received_time) as varchar), '');
+
 -- requests of a window, one row each: those that ended, and watches and sessions of which it holds the beginning alone: still
 -- open, or ended after it. A request whose answer is not in the window has no row.
 create macro requests_in(cluster_asked, since, until) as table
-    select *, false as is_open
-    from ended_in(cluster_asked, since, until)
-    union all
-    select begun.* replace (case when begun.code >= 400 then begun.latency_ms end as latency_ms), coalesce(begun.code, 0) < 400
-    from stages_in(cluster_asked, since, until) as begun
-    anti join (
-        select cluster, audit_id, received_time
+    select
+        * exclude (begun) replace (case when begun is null or code >= 400 then latency_ms end as latency_ms),
+        begun is not null and coalesce(code, 0) < 400 as is_open
+    from (
+        select *, case when not is_final(stage, verb, subresource, decided_by) then request_key(cluster, audit_id, received_time) end as begun
+        from stages_in(cluster_asked, since, until)
+        where stage <> 'RequestReceived'
+    )
+    -- one key a row: as a union with an anti join it read everything twice and took 1.1 to 1.4 times as long
+    where begun is null or begun not in (
+        select request_key(cluster, audit_id, received_time)
         from audit
         where stage in ('ResponseComplete', 'Panic') and may_last(verb, subresource)
             and in_window(cluster, stage_time, cluster_asked, since, until)
-    ) as ended
-        on ended.cluster = begun.cluster and ended.audit_id = begun.audit_id
-        and ended.received_time is not distinct from begun.received_time
-    where begun.stage = 'ResponseStarted' and not is_final(begun.stage, begun.verb, begun.subresource, begun.decided_by);
+    );
 
 -- all requests, for SQL of one's own
 create view requests as select * from requests_in(null, null, null);

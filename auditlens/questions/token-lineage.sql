@@ -37,8 +37,10 @@ with issued as (
         and verb = 'create'
         and code < 300
 ),
-requests as (
-    select *, user_extra['authentication.kubernetes.io/credential-id'][1] as credential
+requests as materialized ( -- each distinct list below would read them again
+    select
+        cluster, username, verb, resource, request_uri, code, stage_time, source_ip, client, user_extra, audit_id, source, line, item,
+        user_extra['authentication.kubernetes.io/credential-id'][1] as credential
     from requests_in($cluster, $since, $until)
     where username is not null
 ),
