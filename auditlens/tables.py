@@ -212,7 +212,9 @@ class Audit(Table):
     response_object: str | None = col("Response body, JSON text.", "r.response_object", wire="responseObject")
     response_kind: str | None = col("Kind of the response body: the object's, its list's, Status, Table, Scale, ...", "s.kind")
     object_name: str | None = col(
-        "Name of the object as answered: names what generateName created.", "coalesce(s.metadata.name, s.details.name)"
+        "Name of the object as answered: names what generateName created.",
+        # a refusal's details may be about something else: the namespace that was not found (apimachinery api/errors)
+        "coalesce(s.metadata.name, case when e.responseStatus.code < 400 or s.details.kind = e.objectRef.resource then s.details.name end)",
     )
     object_uid: str | None = col("Uid of the object as answered.", "coalesce(s.metadata.uid, s.details.uid, d.uid)")
     object_resource_version: str | None = col("Resource version of the object as answered.", "s.metadata.resourceVersion")

@@ -603,3 +603,19 @@ def test_a_flood_of_short_rejects_is_written_before_it_fills_the_memory(tmp_path
             writer.add(Source("junk.log", "junk", "id"), piece)
     assert len(written) > 2
     assert max(written) <= 60_000
+
+
+def test_the_name_in_a_refusal_is_the_objects_only_where_it_is_of_its_kind(tmp_path: Path) -> None:
+    def answered(n: int, code: int, **details: str) -> dict[str, object]:
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code, "details": details}
+        ref = {"resource": "pods", "namespace": "gone", "apiVersion": "v1"}
+        return event(n, verb="create", objectRef=ref, responseStatus={"code": code, "metadata": {}}, responseObject=status)
+
+    made = [
+        answered(1, 404, name="gone", kind="namespaces"),
+        answered(2, 409, name="web", kind="pods"),
+        answered(3, 200, name="web", kind="Pod"),
+    ]
+    imported(tmp_path / "lake", write(tmp_path / "a.log", made))
+    assert rows(tmp_path / "lake", "select object_name from audit order by audit_id") == [(None,), ("web",), ("web",)]
+    assert rows(tmp_path / "lake", "select count(*) from audit_objects where name = 'gone'") == [(0,)]

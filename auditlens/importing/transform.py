@@ -62,7 +62,7 @@ RESPONSE_BODY = {
     "kind": "VARCHAR",
     "metadata": {**_META, "ownerReferences": _OWNERS},
     "spec": {"replicas": "BIGINT"},
-    "details": {"name": "VARCHAR", "uid": "VARCHAR"},
+    "details": {"name": "VARCHAR", "kind": "VARCHAR", "uid": "VARCHAR"},
     "items": [{"metadata": _META}],
     "rows": [{"object": {"metadata": _META}}],  # kind Table: what kubectl get asks for
 }
