@@ -9,6 +9,7 @@ import datetime as dt
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auditlens import kinds
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
 
 HOLE = dt.timedelta(minutes=2)  # between two files of one apiserver; shorter ones are rotations
+_ANSWERED = dt.timedelta(seconds=61)  # after its start, whatever it is: kube-apiserver's --request-timeout
 _NAMES = 50_000  # of a kind, among which those near to what was asked for are looked for
 _LOGS = {  # what has to be imported for a table to hold anything
     "klog": "the apiserver's own log",
@@ -39,7 +41,36 @@ def warnings(con: duckdb.DuckDBPyConnection, needed: Iterable[Logged], of: Addre
     """
     needed = list(needed)
     levels = _levels(con, needed, of, when) if of.resource or any(one.resources for one in needed) else []
-    return [*_files(con, when.since, when.until), *_cut(con, when), *levels]
+    return [*_files(con, when.since, when.until), *_cut(con, when), *levels, *unanswered(con, of, when)]
+
+
+def unanswered(con: duckdb.DuckDBPyConnection, of: Address, when: Window) -> list[str]:
+    """Writes of some named objects that came in and of which the log does not hold what became of them."""
+    if of.name is None:
+        return []
+    where, params = replace(of, name=None).where("a")
+    # the answer of the last ones may stand behind the window, in files that are not open
+    inside, bounds = replace(when, until=when.until and when.until - _ANSWERED).where("a.stage_time")
+    params |= {**bounds, "name": pattern(of.name)}
+    rows = con.execute(
+        f"""
+        select verb, actor(username, impersonated_username), stage_time, audit_id from audit as a
+        where stage = 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
+            and coalesce(subresource, '') not in ('status', 'exec', 'attach', 'portforward', 'proxy', 'token')
+            and (fits(name, $name) or name is null and verb = 'deletecollection') and {where} and {inside}
+            and not exists (
+                select 1 from audit as b where b.cluster = a.cluster and b.audit_id = a.audit_id and b.stage <> 'RequestReceived')
+        order by stage_time, audit_id
+        """,
+        params,
+    ).fetchall()
+    if not rows:
+        return []
+    verb, who, time, audit_id = rows[-1]
+    last = f"the {verb} by {who} of {time_text(time)} ({audit_id})"
+    if len(rows) == 1:
+        return [f"{last} came in, and what became of it is not in the log: it may have been done"]
+    return [f"{last} and {len(rows) - 1:,} before it came in, and what became of them is not in the log: each may have been done"]
 
 
 def _files(con: duckdb.DuckDBPyConnection, since: dt.datetime | None, until: dt.datetime | None) -> list[str]:

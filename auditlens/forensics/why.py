@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
+from auditlens.answers import limits
 from auditlens.answers.address import Address, address
-from auditlens.answers.window import moment
+from auditlens.answers.window import Window, moment
 from auditlens.errors import UsageError
 from auditlens.forensics import authors, endings, ownership, rules
 from auditlens.forensics.changes import words
@@ -96,7 +97,9 @@ def why(
         wanted = address(con, object, namespace=namespace, cluster=cluster)
         if wanted.name is None:
             raise UsageError(f"{object!r} names no object; write it like pod/web-1")
-        return explain(Tracer(con), wanted, event, when)
+        chain = explain(Tracer(con), wanted, event, when)
+        chain.limits += limits.unanswered(con, wanted, Window(None, when))
+        return chain
 
     return engine.with_snapshot(lake, run)
 

@@ -118,6 +118,22 @@ def test_a_create_that_was_not_done(make_lake: Make) -> None:
 
 def test_a_change_of_unknown_outcome_leaves_the_object_open(make_lake: Make) -> None:
     log = Log()
+def test_a_write_whose_end_the_log_does_not_hold_is_told_by_every_answer_about_the_object(make_lake: Make) -> None:
+    log = Log()
+    lost = {"stage": "RequestReceived", "responseStatus": None, "responseObject": None}
+    log("eve", "create", "configmaps/a", cm(v="1"))
+    log("mallory", "delete", "configmaps/a", **lost)
+    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done", **lost)
+    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done")
+    log("mallory", "patch", "configmaps/b/status", **lost)
+    lake = make_lake(log.lines)
+    told = "the delete by mallory of 2026-11-23T10:00:01.000000Z (id-1) came in, and what became of it is not in the log: it may have been done"
+    assert told in why(lake, "cm/a").limits
+    assert told in auditlens.ask(lake, "who-deleted", object="cm/a").limits
+    assert told in history(lake, "cm/a").limits
+    assert not any("came in" in x for x in (*why(lake, "cm/b").limits, *history(lake, "cm/b").limits))
+
+
     log("ann", "create", "configmaps/a", cm(x="1"))
     log("alice", "patch", "configmaps/a", cm(x="2"), **TIMEOUT)
     assert known(make_lake, log) == [("unknown", {"x": "1"})]
