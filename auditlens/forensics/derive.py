@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from auditlens.forensics import patches
-from auditlens.forensics.bodies import part, text
+from auditlens.forensics.bodies import items, part, text
 from auditlens.forensics.events import Touch
 
 # Fields the server fills in and clients leave out (apimachinery meta/v1 ObjectMeta).
@@ -44,12 +44,7 @@ def _derived(now: dict[str, Any] | None, event: Touch) -> tuple[dict[str, Any] |
         out["metadata"].setdefault("deletionTimestamp", event.time.strftime("%Y-%m-%dT%H:%M:%SZ"))
         return out, "being deleted; the exact time and grace period are not in the log"
     if event.subresource == "binding":
-        node = text(event.request, "target", "name")
-        out = deepcopy(now)
-        if not node:
-            return out, "bound to a node that the log does not name at this level"
-        out["spec"] = {"nodeName": node, **part(out, "spec")}
-        return out, "the node is from the binding"
+        return _bound(deepcopy(now), event)
     if (asked := asked_version(event)) and now.get("apiVersion") not in (None, asked):
         return None, f"it was asked for in {asked}, and what was there before is known in {now['apiVersion']} only"
     if event.subresource == "scale":
@@ -61,6 +56,25 @@ def _derived(now: dict[str, Any] | None, event: Touch) -> tuple[dict[str, Any] |
     if event.verb == "patch":
         return _patched(now, event)
     return None, f"what {event.verb} of {event.subresource} changes is not known"
+
+
+def _bound(out: dict[str, Any], event: Touch) -> tuple[dict[str, Any] | None, str | None]:
+    """A pod with its node. Source: pkg/registry/core/pod/storage/storage.go, setPodNodeAndMetadata."""
+    node = text(event.request, "target", "name")
+    if not node:
+        return out, "bound to a node that the log does not name at this level"
+    out["spec"] = {"nodeName": node, **part(out, "spec")}
+    status = out["status"] = part(out, "status")
+    others = [c for c in items(status, "conditions") if c.get("type") != "PodScheduled"]
+    since = event.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    status["conditions"] = [
+        *others, {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": since}
+    ]  # fmt: skip
+    meta = out["metadata"] = part(out, "metadata")
+    for kept in ("annotations", "labels"):
+        if more := part(part(event.request, "metadata"), kept):
+            meta[kept] = {**part(meta, kept), **more}
+    return out, "the node is from the binding"
 
 
 def asked_version(event: Touch) -> str | None:

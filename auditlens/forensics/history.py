@@ -80,6 +80,8 @@ def _told(lives: list[Life]) -> dict[tuple[Any, ...], dict[str, Any]]:
             if step is not None:
                 if event.writes:
                     row["changed"] = change_words(before, step)
+                if row.get("no_op", 0) is None and before is not None and step.by_itself():
+                    row["no_op"] = False  # versions do not tell, but bodies do
                 before = step.revision
             elif event.writes and event.ok and event is life.ended:
                 row["changed"] = "deleted"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from auditlens.forensics.bodies import part
+from auditlens.forensics.bodies import part, text
 from auditlens.forensics.derive import derive
 from auditlens.forensics.events import Key, Touch
 
@@ -200,7 +200,17 @@ def sequence(events: Sequence[Touch]) -> list[Touch]:
     by_version = sorted((out[i] for i in places), key=lambda e: (e.rv, not e.writes, e.order))
     for place, event in zip(places, by_version, strict=True):
         out[place] = event
+    for event in [e for e in out if e.subresource == "binding" and e.ok]:
+        _before_it_shows(out, event)
     return out
+
+
+def _before_it_shows(out: list[Touch], binding: Touch) -> None:
+    """Put a binding, which tells no resource version, before the first body with its node: others saw it before it was answered."""
+    node, place = text(binding.request, "target", "name"), out.index(binding)
+    first = next((i for i, e in enumerate(out[:place]) if node and text(e.body, "spec", "nodeName") == node), None)
+    if first is not None:
+        out.insert(first, out.pop(place))
 
 
 def _replay(life: Life) -> None:
@@ -275,12 +285,19 @@ def doubt(event: Touch) -> str:
 def _step(now: Revision | None, event: Touch, high: int) -> Revision | None:
     """The revision after an event; None where it tells nothing new."""
     body = event.body
-    if body is not None and event.rv is not None and event.rv < high:
+    if body is not None and event.rv is not None and (event.rv < high or _read_before(now, event, high)):
         return None  # an older version, read late
     if body is not None and event.whole and not (event.verb == "deletecollection" and event.via == "item"):
         known = now is not None and not event.writes and event.rv == now.rv and now.known == EXACT
         return None if known else Revision(event, EXACT, body)
     return _written(now, event, body) if event.writes else _read(now, event, body, high)
+
+
+def _read_before(now: Revision | None, event: Touch, high: int) -> bool:
+    """Whether a read shows what was there before the last write, of which only the request is known: the version is the same."""
+    if now is None or now.known != DERIVED or now.rv is not None or event.writes or event.rv != high:
+        return False
+    return event.received <= now.event.time or now.event.subresource == "binding"  # others may have left all as it was
 
 
 def _read(now: Revision | None, event: Touch, body: dict[str, Any] | None, high: int) -> Revision | None:

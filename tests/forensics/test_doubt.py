@@ -63,7 +63,75 @@ def listed(
     )  # fmt: skip
 
 
+# Writes that others saw before they were answered
+
+
+def test_a_binding_set_the_node_and_the_condition_though_a_list_shows_them_before_it_is_answered(make_lake: Make) -> None:
+    log = Log()
+    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": "2026-11-23T10:00:01Z"}
+    bound = {"spec": {"priority": 0, "nodeName": "n1"}, "status": {"phase": "Pending", "conditions": [condition]}}
+    log("eve", "create", "pods/a", {"spec": {"priority": 0}, "status": {"phase": "Pending"}})
+    log("system:node:n1", "get", "pods/a", bound, requestObject=None)
+    at = {"requestReceivedTimestamp": "2026-11-23T10:00:00.500000Z"}
+    answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+    log(
+        "*scheduler",
+        "create",
+        "pods/a/binding",
+        request={"kind": "Binding", "target": {"kind": "Node", "name": "n1"}},
+        answer=answer,
+        **at,
+    )
+    log(
+        "system:node:n1",
+        "patch",
+        "pods/a/status",
+        {**bound, "status": {"phase": "Running", "conditions": [condition]}},
+        request={},
+    )
+    lake = make_lake(log.lines)
+    scheduled = "status.conditions[type=PodScheduled]"
+    assert [r["changed"] for r in history(lake, "pod/a").frame.iter_rows(named=True)][1:] == [
+        f"spec.nodeName + n1; {scheduled}.status + True; {scheduled}.type + PodScheduled", "status.phase Pending → Running"
+    ]  # fmt: skip
+    told = {r["path"]: r["username"] for r in auditlens.blame(lake, "pod/a").frame.iter_rows(named=True)}
+    assert told["spec.nodeName"] == "system:kube-scheduler"
+
+
+def test_a_read_of_the_version_before_a_binding_does_not_undo_it(make_lake: Make) -> None:
+    log = Log()
+    pod = {"spec": {"priority": 0}, "status": {"phase": "Pending"}, "metadata": {"resourceVersion": "101"}}
+    answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+    log("eve", "create", "pods/a", pod)
+    log(
+        "*scheduler",
+        "create",
+        "pods/a/binding",
+        request={"kind": "Binding", "target": {"kind": "Node", "name": "n1"}},
+        answer=answer,
+    )
+    log("eve", "get", "pods/a", pod, requestObject=None)
+    (known,) = state(make_lake(log.lines), "pod/a").objects
+    assert (known.fidelity, known.object["spec"]["nodeName"]) == ("derived", "n1")
+
+
 # Writes of unknown outcome
+
+
+def test_a_write_whose_end_the_log_does_not_hold_is_told_by_every_answer_about_the_object(make_lake: Make) -> None:
+    log = Log()
+    lost = {"stage": "RequestReceived", "responseStatus": None, "responseObject": None}
+    log("eve", "create", "configmaps/a", cm(v="1"))
+    log("mallory", "delete", "configmaps/a", **lost)
+    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done", **lost)
+    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done")
+    log("mallory", "patch", "configmaps/b/status", **lost)
+    lake = make_lake(log.lines)
+    told = "the delete by mallory of 2026-11-23T10:00:01.000000Z (id-1) came in, and what became of it is not in the log: it may have been done"
+    assert told in why(lake, "cm/a").limits
+    assert told in auditlens.ask(lake, "who-deleted", object="cm/a").limits
+    assert told in history(lake, "cm/a").limits
+    assert not any("came in" in x for x in (*why(lake, "cm/b").limits, *history(lake, "cm/b").limits))
 
 
 @pytest.mark.parametrize(
@@ -118,22 +186,6 @@ def test_a_create_that_was_not_done(make_lake: Make) -> None:
 
 def test_a_change_of_unknown_outcome_leaves_the_object_open(make_lake: Make) -> None:
     log = Log()
-def test_a_write_whose_end_the_log_does_not_hold_is_told_by_every_answer_about_the_object(make_lake: Make) -> None:
-    log = Log()
-    lost = {"stage": "RequestReceived", "responseStatus": None, "responseObject": None}
-    log("eve", "create", "configmaps/a", cm(v="1"))
-    log("mallory", "delete", "configmaps/a", **lost)
-    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done", **lost)
-    log("mallory", "create", "configmaps/b", cm(v="1"), auditID="done")
-    log("mallory", "patch", "configmaps/b/status", **lost)
-    lake = make_lake(log.lines)
-    told = "the delete by mallory of 2026-11-23T10:00:01.000000Z (id-1) came in, and what became of it is not in the log: it may have been done"
-    assert told in why(lake, "cm/a").limits
-    assert told in auditlens.ask(lake, "who-deleted", object="cm/a").limits
-    assert told in history(lake, "cm/a").limits
-    assert not any("came in" in x for x in (*why(lake, "cm/b").limits, *history(lake, "cm/b").limits))
-
-
     log("ann", "create", "configmaps/a", cm(x="1"))
     log("alice", "patch", "configmaps/a", cm(x="2"), **TIMEOUT)
     assert known(make_lake, log) == [("unknown", {"x": "1"})]
