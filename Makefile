@@ -8,7 +8,9 @@ PYTEST := $(BIN)/python -m pytest
 # the versions that were tested; make LOCK= takes the newest that pyproject.toml allows
 LOCK := requirements.lock
 # uv where it is installed, else venv and pip
-INSTALL = $(if $(shell command -v uv),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q --disable-pip-version-check) $(LOCK:%=-c %)
+INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off) $(LOCK:%=-c %)
+# What it says, as it comes: what is fetched, how large it is, and what went wrong. The target is there when it succeeded, and only then.
+SHOWN = while IFS= read -r line; do case "$$line" in *Downloading\ *) echo "  $${line\#*Downloading }";; Installing\ collected*) echo "  unpacking";; Resolved*|Prepared*|Installed*|*rror*) echo "$$line";; esac; done
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dashboard test check slow bench docs golden lock clean
@@ -17,10 +19,11 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.demo ## import sample-logs/ and answer who deleted a pod
-	@$(BIN)/auditlens demo
+	@rm -rf build/demo-lake
+	@$(BIN)/auditlens demo --lake build/demo-lake
 
 dashboard: $(VENV)/.dashboard ## open the dashboard on the sample logs
-	@test -d build/demo-lake || $(BIN)/auditlens demo --lake build/demo-lake > /dev/null 2>&1
+	@test -d build/demo-lake || $(BIN)/auditlens demo --lake build/demo-lake > /dev/null
 	@$(BIN)/auditlens dashboard --lake build/demo-lake
 
 test: $(VENV)/.test ## the tests, on all cores, without those marked slow or browser
@@ -60,13 +63,19 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml $(LOCK) | $(BIN)/python
-	$(INSTALL) -e .
-	@touch $@
+	@rm -f $@
+	@echo "installing auditlens and what it needs into $(VENV), once: about 220 MB to fetch, 700 MB on disk"
+	@{ $(INSTALL) -e . 2>&1 && touch $@; } | $(SHOWN)
+	@test -e $@
 
 $(VENV)/.dashboard: pyproject.toml $(LOCK) | $(BIN)/python
-	$(INSTALL) -e '.[dashboard]'
-	@touch $@ $(VENV)/.demo
+	@rm -f $@
+	@echo "installing auditlens with its dashboard into $(VENV), once"
+	@{ $(INSTALL) -e '.[dashboard]' 2>&1 && touch $@ $(VENV)/.demo; } | $(SHOWN)
+	@test -e $@
 
 $(VENV)/.test: pyproject.toml $(LOCK) | $(BIN)/python
-	$(INSTALL) -e '.[test]'
-	@touch $@ $(VENV)/.demo $(VENV)/.dashboard
+	@rm -f $@
+	@echo "installing auditlens with all its parts and the tools of its tests into $(VENV), once"
+	@{ $(INSTALL) -e '.[test]' 2>&1 && touch $@ $(VENV)/.demo $(VENV)/.dashboard; } | $(SHOWN)
+	@test -e $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def test_every_command_has_help() -> None:
     assert all(about for _, about in commands)
 
 
+@pytest.mark.parametrize("command", [(), ("lake",), ("policy",), ("sink",)])
+def test_no_summary_is_cut(command: tuple[str, ...]) -> None:
+    text = cli(*command, "--help").split("Commands:")[1]
+    assert "..." not in text and "…" not in text
+    assert len(re.findall(r"^  [a-z]+  +\S", text, re.MULTILINE)) > 1
+
+
 @pytest.mark.parametrize(
     ("command", "mentions"),
     [
@@ -90,6 +98,44 @@ def test_help_mentions(command: tuple[str, ...], mentions: tuple[str, ...]) -> N
     text = cli(*command, "--help")
     for word in mentions:
         assert word in text
+
+
+def test_auditlens_alone_is_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUDITLENS_LAKE", raising=False)
+    text = cli()
+    for word in ("import", "ask", "sql", "serve", "history", "completeness", "dashboard", "policy", "demo", "--help"):
+        assert f"auditlens {word}" in text
+    assert f"the {len(questions())} questions" in text and "no lake at lake yet" in text
+    assert max(map(len, text.splitlines())) <= 119
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    cli("import", str(ROOT / "sample-logs" / "kubeadm"))
+    assert re.search(r"The lake at lake:\n  log from 2026-11-23 .*\n.*\n  next: auditlens ask ", cli())
+    (tmp_path / "lake" / "imports").rename(tmp_path / "gone")
+    assert "auditlens import" in cli(), "a lake that cannot be read does not take the map away"
+
+
+@pytest.mark.parametrize("lake", [True, False], ids=["into a lake", "to look at"])
+def test_the_demo_ends_with_a_command_that_works_as_typed(tmp_path: Path, lake: bool) -> None:
+    env = {k: v for k, v in os.environ.items() if k != "AUDITLENS_LAKE"} | {
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [str(Path(sys.executable).parent / "auditlens"), "demo", *(("--lake", "kept") if lake else ())]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.startswith("importing ")
+    typed = re.findall(r"^  (\S.*)$", done.stderr, re.MULTILINE)[-1]
+    again = subprocess.run(["bash", "-c", typed], cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=120)
+    assert "root: bob with kubectl" in again.stderr and "spec.replicas 2 → 100" in again.stdout
+    assert lake == (" import " not in typed)
+
+
+def test_questions_are_listed_whole_and_by_what_they_are_about() -> None:
+    text = cli("ask")
+    assert {name for group in re.findall(r"^\S.*$", text, re.MULTILINE) for name in [group]} == {
+        q.group for q in questions().values()
+    }
+    assert all(f"  {q.name:<20} {q.title}\n" in text for q in questions().values())
 
 
 def test_help_imports_nothing_heavy() -> None:

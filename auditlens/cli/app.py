@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from auditlens.cli import forensics, logs, policy, say, sink
-from auditlens.cli.options import LAKE, PASSED_ON, LakePath, Output, existing
+from auditlens.cli.options import LAKE, PASSED_ON, Commands, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """The commands; a question's name that was typed in the place of one is told so."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -34,12 +33,13 @@ app = typer.Typer(
     name="auditlens",
     cls=_Commands,
     help="Kubernetes audit-log and apiserver-log forensics: logs in, answers with their evidence out.",
-    no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-lake_app = typer.Typer(help="Look after the lake: info, compact, retain, verify.", no_args_is_help=True, rich_markup_mode=None)
+lake_app = typer.Typer(
+    cls=Commands, help="Look after the lake: info, compact, retain, verify.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(lake_app, name="lake")
 
 
@@ -54,7 +54,9 @@ def _version(
         typer.echo(installed("auditlens"))
         raise typer.Exit
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        from auditlens.cli import map as module
+
+        module.run()
 
 
 @app.command("import")

@@ -10,7 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from auditlens.answers.answer import Answer
     from auditlens.answers.questions import Question
 
+GROUPS = ("objects", "access", "traffic", "apiserver log", "lake", "policy")  # as they are listed; others come last
 _SHORT = {"namespace": "-n", "output": "-o"}
 
 
@@ -106,8 +108,23 @@ def _list(args: Sequence[str]) -> int:
     if given["help"]:
         say("usage: auditlens ask QUESTION [KIND/NAME] [flags]\nThe flags of a question: auditlens ask QUESTION --help\n")
     asked = questions().values()
-    show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given["output"])
+    if given["output"] is None:
+        print(_by_group(asked), end="")
+    else:
+        show(pl.DataFrame({"question": [q.name for q in asked], "answers": [q.title for q in asked]}), given["output"])
     return ExitCode.OK
+
+
+def _by_group(asked: Iterable[Question]) -> str:
+    """The questions, those about one thing together, each with the whole of what it answers."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    told: dict[str, list[str]] = {}
+    for q in asked:
+        title = textwrap.wrap(q.title, max(width - 23, 20)) or [""]
+        lines = [f"  {q.name:<20} {title[0]}", *(f"{'':23}{line}" for line in title[1:])]
+        told.setdefault(q.group, []).extend(lines)
+    order = sorted(told, key=lambda g: (GROUPS.index(g) if g in GROUPS else len(GROUPS), g))
+    return "\n".join("\n".join((group, *told[group])) + "\n" for group in order)
 
 
 def tell(answer: Answer, output: str | None, said: str = "", *, wide: bool = False) -> int:

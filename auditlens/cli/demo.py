@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,6 +17,7 @@ from auditlens.errors import UsageError
 
 SAMPLES = "sample-logs"
 QUESTION = ("who-deleted", "pod/web-1", "-n", "shop")
+MORE = ("why", "rs/frontend-7cd5c87d85", "-n", "shop")
 
 
 def run(lake: Path | None) -> int:
@@ -26,6 +28,7 @@ def run(lake: Path | None) -> int:
     from auditlens.lake import Lake
 
     samples = bundled.directory(SAMPLES)
+    say(f"importing {_short(samples)}: audit and apiserver logs in every form that is read, a few seconds\n")
     previous = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="auditlens-demo-") as directory:
         kept = lake.resolve() if lake else Path(directory) / "lake"
@@ -41,11 +44,26 @@ def run(lake: Path | None) -> int:
             status = asking.run([*QUESTION, "--lake", str(kept)])
         finally:
             os.chdir(previous)
-    say(
-        f"\nmore of it: auditlens ask --lake {lake}" if lake
-        else f"\nto go on with these logs: auditlens import {shlex.quote(str(samples))}/*/ and then: auditlens ask"
-    )  # fmt: skip
+    command, more = _command(), " ".join(map(shlex.quote, MORE))
+    at = f" --lake {shlex.quote(str(lake))}" if lake else ""
+    first = "" if lake else f"{command} import {shlex.quote(_short(samples))} && "
+    say(f"\nnow ask why a ReplicaSet grew to 100:\n\n  {first}{command} {more}{at}\n\n{command} ask lists the questions")
     return status
+
+
+def _short(path: Path) -> str:
+    """The path from here where it is below, else whole."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _command() -> str:
+    """What the reader types to run this program: its name where the PATH finds it, else the path they used."""
+    typed, found = Path(sys.argv[0]), shutil.which("auditlens")
+    if found and typed.exists() and Path(found).samefile(typed):
+        return "auditlens"
+    if os.access(typed, os.X_OK) and typed.name != "__main__.py":
+        return shlex.quote(_short(typed.absolute()))
+    return f"{shlex.quote(sys.executable)} -m auditlens"
 
 
 def dashboard(lake: Path, address: str, port: int, hosts: list[str], insecure: bool) -> NoReturn:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from auditlens.lake import Lake
@@ -14,6 +15,15 @@ LakePath = Annotated[Path, typer.Option("--lake", envvar="AUDITLENS_LAKE", help=
 Output = Annotated[str | None, typer.Option("--output", "-o", help="table, records, csv, json, jsonl, md or parquet.")]
 LAKE = Path("lake")
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}  # for asking.run
+
+
+class Commands(TyperGroup):
+    """Commands that are listed with the whole of what each does: half a sentence tells nothing."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list below `Commands:`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)])
 
 
 def existing(path: Path) -> Lake:

@@ -13,7 +13,7 @@ import typer
 
 from auditlens.cli import say
 from auditlens.cli.asking import tell
-from auditlens.cli.options import LAKE, LakePath, Output, existing
+from auditlens.cli.options import LAKE, Commands, LakePath, Output, existing
 from auditlens.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from auditlens.policy import Policy, Request
 
 policy_app = typer.Typer(
+    cls=Commands,
     help="Audit policies: explain, lint, convert, simulate, coverage, recommend, apply, infer.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from auditlens.cli import say
-from auditlens.cli.options import LAKE, LakePath
+from auditlens.cli.options import LAKE, Commands, LakePath
 from auditlens.errors import ExitCode, UsageError
 
-sink_app = typer.Typer(help="Set up and test the webhook sink: init, check.", no_args_is_help=True, rich_markup_mode=None)
+sink_app = typer.Typer(
+    cls=Commands, help="Set up and test the webhook sink: init, check.", no_args_is_help=True, rich_markup_mode=None
+)
 
 _File = Path | None
 
