@@ -1,4 +1,4 @@
-"""`python -m auditlens`, and the console script."""
+"""`python -m auditlens`, and the console scripts."""
 
 import sys
 
@@ -19,6 +19,13 @@ def run() -> None:
     if sys.argv[1:2] == ["import"]:
         sys.meta_path.insert(0, _WithoutPandas())
     sys.exit(main())
+
+
+def kubectl() -> None:
+    """Run as `kubectl audit`, which kubectl finds on the PATH as `kubectl-audit`."""
+    from auditlens.cli.kubectl import run as plugin
+
+    sys.exit(plugin(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ def named(text: str) -> list[str]:
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     prose = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
     said = [part for line in (*lines, *prose) for part in re.split(r"\\?\| |&& | > |  +# ", line.strip())]
+    said = [re.sub(r"^kubectl audit (\S+)", lambda m: f"auditlens {'ask ' * (m[1] in questions())}{m[1]}", part) for part in said]
     return [part for part in said if re.match(r"auditlens [a-z]", part.strip())]
 
 
@@ -124,8 +125,8 @@ def test_every_command_that_a_page_names_is_one(path: Path) -> None:
 
 
 def test_a_command_that_is_none_is_noticed() -> None:
-    text = "`auditlens ask who-deletd`\n```sh\nauditlens lake info --what | auditlens why pod/a --evnt x  # no such\n```\n"
-    assert {w for c in named(text) for w in unknown(c)} == {"who-deletd", "--what", "--evnt"}
+    text = "`auditlens ask who-deletd`\n```sh\nkubectl audit denied --usr eve\nauditlens lake info --what | auditlens why pod/a --evnt x  # no such\n```\n"
+    assert {w for c in named(text) for w in unknown(c)} == {"who-deletd", "--usr", "--what", "--evnt"}
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda p: p.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -43,6 +44,9 @@ def test_the_wheel_holds_what_travels_with_it(wheel: Path) -> None:
             assert path.relative_to(ROOT).as_posix() in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
+    with zipfile.ZipFile(wheel) as archive:
+        scripts = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
+    assert re.findall(r"^([\w-]+) = ", scripts, re.MULTILINE) == ["auditlens", "kubectl-audit"]
 
 
 def test_installed_elsewhere_the_demo_answers(wheel: Path, tmp_path: Path) -> None:

@@ -146,6 +146,14 @@ def dashboard(
     module.dashboard(lake, address, port, host or [], insecure)
 
 
+@app.command("kubectl-plugin", context_settings=PASSED_ON, hidden=True)
+def kubectl_plugin(ctx: typer.Context) -> int:
+    """Run as `kubectl audit`, for krew's script of that name."""
+    from auditlens.cli import kubectl
+
+    return kubectl.run(ctx.args)
+
+
 @lake_app.command()
 def info(lake: LakePath = LAKE, output: Output = None) -> int:
     """Tables, rows, files, bytes, days and imports."""

@@ -23,7 +23,8 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list below `Commands:`."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)])
+            shown = [(name, self.commands[name]) for name in self.list_commands(ctx) if not self.commands[name].hidden]
+            formatter.write_dl([(name, command.get_short_help_str(1000)) for name, command in shown])
 
 
 def existing(path: Path) -> Lake:
