@@ -1,4 +1,4 @@
-"""`history`, `diff`, `state`, `why`, `impact`, `completeness`: what happened, why, and how far the log can be trusted."""
+"""`find`, `history`, `diff`, `state`, `why`, `impact`, `completeness`: what happened, why, and how far the log can be trusted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Until = Annotated[str | None, typer.Option(help="Up to this time.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(context_settings=PASSED_ON)(history)
-    for command in (diff, state, why, impact, completeness):
+    for command in (find, diff, state, why, impact, completeness):
         app.command()(command)
 
 
@@ -41,6 +41,26 @@ def history(ctx: typer.Context) -> int:
     from auditlens.cli import asking
 
     return asking.run(["history", *ctx.args])
+
+
+def find(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="A name or a part of one, KIND/NAME, a uid, a user, an audit id, an address, a credential, a question."
+        ),
+    ],
+    since: _Since = None,
+    until: _Until = None,
+    cluster: _Cluster = None,
+    limit: Annotated[int, typer.Option(help="Rows at most.")] = 50,
+    lake: LakePath = LAKE,
+    output: Output = None,
+) -> int:
+    """Find what a name, an id or an address is in the log: where, how often, and when."""
+    from auditlens import face
+
+    return tell(face.find(existing(lake), " ".join(words), since=since, until=until, cluster=cluster, limit=limit), output)
 
 
 def diff(

@@ -3,7 +3,7 @@
 Every question about a log returns an `Answer`. The examples run, in a directory that has the sample logs.
 """
 
-from auditlens.face.asking import ask, follow, import_files, questions, sql
+from auditlens.face.asking import ask, find, follow, import_files, questions, sql
 from auditlens.face.logs import completeness, curl, evidence, trace
 from auditlens.face.objects import blame, diff, history, impact, state, why
 from auditlens.face.policies import coverage, explain, infer, lint, recommend, simulate
@@ -17,6 +17,7 @@ __all__ = [
     "diff",
     "evidence",
     "explain",
+    "find",
     "follow",
     "history",
     "impact",

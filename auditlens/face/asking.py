@@ -1,4 +1,4 @@
-"""Logs come in, and questions are asked by name or in SQL."""
+"""Logs come in, and questions are asked by name or in SQL; what a word means in them is found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from auditlens.answers import answer as answers
 from auditlens.answers.answer import Answer
 from auditlens.answers.questions import Question
 from auditlens.answers.questions import questions as _questions
+from auditlens.answers.window import Time, window
+from auditlens.errors import UsageError
 from auditlens.lake import Lake
 
 if TYPE_CHECKING:
@@ -133,6 +135,40 @@ def ask(lake: Lake | str, question: str, /, object: str | None = None, *, timeou
     ['the log has no pods/web-1 in shpo, but pods shop/web-1']
     """
     return answers.ask(lake, question, object=object, timeout=timeout, **params)
+
+
+def find(
+    lake: Lake | str, words: str, /, *, since: Time = None, until: Time = None, cluster: str | None = None, limit: int = 50
+) -> Answer:
+    """What some words are in the log: an object, a user, a request, an address, a credential, or a question that can be asked.
+
+    Args:
+        lake: the lake, or its directory.
+        words: a name or a part of one, `KIND/NAME`, a uid, a user, an audit id or its beginning, an IP address, the id of a
+            credential, the name of a question. They are text: nothing in them acts.
+        since, until, cluster: only there.
+        limit: rows at most.
+
+    Returns:
+        A row for each thing that fits, exact ones first: `what` it is, its `value`, how it fits (`match`), how many requests name it,
+        from when to when, and the latest line that does. Of objects also api_group, resource, namespace and name.
+
+    Raises:
+        UsageError: there is no word, or it is longer than any name; or a time is none.
+
+    >>> find("lake", "frontend").frame.select("what", "value", "match").rows()[0]
+    ('object', 'deployments.apps/frontend', 'exact')
+    >>> find("lake", "alice").frame["what"].to_list()[0]
+    'user'
+    """
+    from auditlens import engine
+    from auditlens.forensics.find import find as run
+
+    if limit < 1:
+        raise UsageError(f"limit {limit} makes no sense; it is 1 or more")
+    lake = answers.existing(lake)
+    when = window(lake, since, until)
+    return engine.with_snapshot(lake, lambda con: run(con, words, when, cluster, limit), since=when.since, until=when.until)
 
 
 def sql(lake: Lake | str, statement: str, *, timeout: float = 60.0) -> pl.DataFrame:

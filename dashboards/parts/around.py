@@ -16,7 +16,20 @@ from parts.scope import Scope
 MINUTE = dt.timedelta(minutes=1)
 _NEAREST = 20  # requests to each side, unless all are asked for
 _EFFECTS = ("depth", "time", "username", "verb", "resource", "namespace", "name", "effect", "rule", "sure")
-_NEIGHBOURS = ("after", "time", "verb", "resource", "subresource", "namespace", "name", "code", "outcome", "client", "source_ip", "request_uri")
+_NEIGHBOURS = (
+    "after",
+    "time",
+    "verb",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "code",
+    "outcome",
+    "client",
+    "source_ip",
+    "request_uri",
+)
 
 
 def impact(row: dict[str, Any], now: Scope) -> None:

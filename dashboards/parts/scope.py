@@ -12,7 +12,7 @@ import streamlit as st
 
 from auditlens import AuditlensError
 from auditlens.answers.window import moment
-from parts import store
+from parts import finder, store
 
 PRESETS = {
     "": "Whole log", "end-5m": "5 min", "end-15m": "15 min", "end-1h": "1 h", "end-6h": "6 h", "end-24h": "24 h", "end-7d": "7 d",
@@ -63,17 +63,20 @@ class Scope:
 
 
 def bar(title: str, about: str) -> Scope:
-    """The head of a page: its title, and the range, cluster and zone; returns what is chosen."""
-    left, right = st.columns([0.44, 0.56], vertical_alignment="center", gap="small")
+    """The head of a page: its title, the search, and the range, cluster and zone; returns what is chosen."""
+    left, right = st.columns([0.24, 0.76], vertical_alignment="center", gap="small")
     with left:
         st.title(title, anchor=False)
-        st.caption(about)
-    with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="bottom", gap="small"):
+    with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        finder.box()
         zone = _zone()
         picked = _window(zone)
         cluster = _cluster()
         _live()
-    return Scope(*picked, cluster, zone)
+    st.caption(about)
+    now = Scope(*picked, cluster, zone)
+    finder.results(now)
+    return now
 
 
 def choice(label: str, options: Sequence[str], name: str, words: Callable[[str], str] = str, **more: Any) -> str:

@@ -148,14 +148,14 @@ def lives(group: str, resource: str, namespace: str, name: str, now: scope.Scope
                      "Widen the time range, or check the spelling; names are compared exactly.")  # fmt: skip
         return frame
     told = store.figure("touched", **where, **now.params).row(0, named=True)
-    cells = st.columns([1, 1, 1, 2.4, 2.4])
+    cells, whole = st.columns([1, 1, 1, 2.4, 2.4]), "range" if now.since or now.until else "log"
     cells[0].metric(
         "Changes", show.number(told["changes"]), help="Writes that succeeded, those of its status too; a dry run changes nothing"
     )
     cells[1].metric("Failed", show.number(told["failed"]), help="Requests for it that were answered 400 and above")
     cells[2].metric("Uids", show.number(told["uids"]), help="Different uids under this name: its lives, as far as the log tells")
-    cells[3].metric("Created", _brief(told["created"], now) if told["created"] else "before the log")
-    cells[4].metric("Deletion asked", _brief(told["deletion"], now) if told["deletion"] else "never in the log")
+    cells[3].metric("Created", _brief(told["created"], now) if told["created"] else f"before the {whole}")
+    cells[4].metric("Deletion asked", _brief(told["deletion"], now) if told["deletion"] else f"never in the {whole}")
     if scope.peek("tab") != "Why":  # which has a picture of its own, and both do not fit a screen
         requests_chart(frame, told["touches"], now)
     return frame.with_columns(pl.lit(told["touches"]).alias("touches"))
