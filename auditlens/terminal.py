@@ -81,11 +81,13 @@ def table(frame: pl.DataFrame, width: int, text: Callable[[Any], str], *, colour
         colour: whether outcomes are coloured.
     """
     columns, shared = _columns(frame, text)
-    empty = [c.name for c in columns if not any(c.cells)]
-    if sum(c.natural() + GAP for c in columns) - GAP > width and len(empty) < len(columns):
-        columns = [c for c in columns if c.name not in empty]
-    else:
-        empty = []
+    empty: list[str] = []
+    same = ""
+    if sum(c.natural() + GAP for c in columns) - GAP > width:
+        empty = [c.name for c in columns if not any(c.cells)]
+        empty = empty if len(empty) < len(columns) else []
+        same = next((c.cells[0] for c in columns if c.name == "object" and c.cells[1:] and len(set(c.cells)) == 1), "")
+        columns = [c for c in columns if c.name not in empty and not (same and c.name == "object")]
     dropped = _fit(columns, width)
     kept = [c for c in columns if c.name not in dropped]
     lines = [_line([_pad(c, c.name) for c in kept]), "─" * min(width, sum(c.width + GAP for c in kept) - GAP)]
@@ -97,6 +99,8 @@ def table(frame: pl.DataFrame, width: int, text: Callable[[Any], str], *, colour
                 parts = [_coloured(c, p) for c, p in zip(kept, parts, strict=True)]
             lines.append(_line(parts))
     notes = [f"times are of {shared}, UTC"] if shared else []
+    if same:
+        notes.append(f"every row is of {same}")
     if empty:
         notes.append(f"no row has {', '.join(empty)}")
     if dropped:

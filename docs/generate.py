@@ -2,9 +2,8 @@
 
     python docs/generate.py            rewrite
     python docs/generate.py --check    fail, naming the files, when something is stale
+    python docs/generate.py [--check] NAME.md …            only these pages
     python docs/generate.py --bench [bench/import.py …]    run benchmarks, keep what they print in docs/speed.md
-
-    python docs/generate.py NAME.md …  only these pages
 
 Three pages are made as a whole: docs/tables.md, docs/questions.md and docs/python.md. README.md and every other page of docs/ go by one
 rule: what stands between `<!-- NAME -->` and `<!-- /NAME -->` is made by PARTS, and the output under each `$ ` line of a console

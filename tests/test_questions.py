@@ -210,8 +210,23 @@ def test_a_placeholder_is_no_body_and_hides_no_grant(lake: Lake) -> None:
 def test_a_token_is_not_unused_where_the_log_has_no_ids(lake: Lake) -> None:
     row = auditlens.ask(lake, "token-lineage", user="dave").frame.to_dicts()[0]
     assert (row["requests"], row["account_requests"]) == (None, 1) and row["use"].startswith("unknown: no ids")
-    people = auditlens.ask(lake, "token-lineage").frame["service_account"].to_list()
-    assert not people[0].startswith("system:")
+
+
+def test_tokens_of_people_come_before_those_of_workloads_and_of_the_control_plane(lake: Lake, tmp_path: Path) -> None:
+    samples = tmp_path / "lake"
+    auditlens.import_files([Path(__file__).resolve().parents[1] / "sample-logs"], samples)
+    for asked in (lake, samples):
+        rows = auditlens.ask(asked, "token-lineage").frame.select("service_account", "issuer").rows()
+        # what a person made a token for is that person's doing
+        ranks = [min(_rank(account), _rank(issuer)) for account, issuer in rows]
+        assert ranks == sorted(ranks) and ranks[0] == 0
+
+
+def _rank(username: str | None) -> int:
+    if username is None:
+        return 9
+    workload = username.startswith("system:serviceaccount:") and not username.startswith("system:serviceaccount:kube-system:")
+    return 0 if not username.startswith("system:") else 1 if workload else 2
 
 
 def test_only_kubernetes_own_apis_are_prereleases(lake: Lake) -> None:

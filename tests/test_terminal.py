@@ -150,6 +150,15 @@ def test_an_effect_is_told_whole_before_how_sure_it_is() -> None:
     assert notes == ["no room at 100 columns for rule, sure; -o records shows all, --wide in one line"]
 
 
+def test_the_object_of_every_row_is_told_once_where_room_is_short() -> None:
+    frame = one(time=["04:56:49"] * 2, object=["deployments/shop/frontend"] * 2, changed=["spec.replicas 2 → 100", "created"])
+    shown, notes = table(frame, 50, str)
+    assert notes == ["every row is of deployments/shop/frontend"] and "object" not in shown and "2 → 100" in shown
+    assert table(frame, 100, str)[1] == [] and table(frame.head(1), 50, str)[1] == []
+    other = frame.with_columns(object=pl.Series(["deployments/shop/frontend", "deployments/shop/backend"]))
+    assert "backend" in table(other, 50, str)[0]
+
+
 def test_a_record_is_a_field_a_line() -> None:
     shown = records(one(time=[None, 1], username=["alice", "b\nob"]), lambda v: plain(str(v)))
     assert shown.splitlines()[1] == "username  alice"

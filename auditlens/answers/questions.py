@@ -11,7 +11,7 @@ A file `questions/who-deleted.sql` is the question `who-deleted`. Its opening co
     */
 
 The SQL uses each declared parameter as `$name`; loading fails when declared and used parameters differ. What SQL cannot tell a
-function adds that the file names as `finish`.
+function adds that the file names as `finish`; what drowns the rest on a terminal a function leaves out, `brief`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Question:
     show: tuple[str, ...] = ()  # the columns of the table on a terminal; all others with --wide
     logged: tuple[Logged, ...] | None = None  # `needs` for the policy tools; None is not declared
     finish: str = ""  # `module:function(con, frame, address)`: columns that SQL alone cannot make; it keeps the rows
+    brief: str = ""  # `module:function(frame)`: the rows for a terminal without its noise, and in words what was left out
     of: tuple[str, ...] = ()  # the only resources it is about; of several, a parameter `resource` chooses
 
     def takes(self, param: str) -> bool:
@@ -149,7 +150,8 @@ def load(path: Traversable) -> Question:
         logged = tuple(map(_logged, head["logged"])) if "logged" in head else None
         name, title, needs, group = path.name.removesuffix(".sql"), head["title"], head["needs"], head.get("group", "")
         show, of = tuple(head.get("show", ())), tuple(head.get("of", ()))
-        question = Question(name, title, needs, text, params, group, show, logged, head.get("finish", ""), of)
+        finish, brief = head.get("finish", ""), head.get("brief", "")
+        question = Question(name, title, needs, text, params, group, show, logged, finish, brief, of)
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as e:
         raise QuestionError(f"{path}: {e}") from e
     used = set(duckdb.extract_statements(text)[0].named_parameters)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,13 +60,24 @@ def run(args: Sequence[str]) -> int:
     rest = list(args)
     rest.remove(name)
     options = parser(asked).parse_strictly(rest)
-    lake, output, wide, timeout = (options.pop(k) for k in ("lake", "output", "wide", "timeout"))
+    lake, output, wide, timeout, every = (options.pop(k, None) for k in ("lake", "output", "wide", "timeout", "all"))
     words = options.pop("object", None) or []
     if len(words) > 2:
         raise UsageError(f"{' '.join(words)}: one object at a time, as {asked.object_form} or with a space between kind and name")
     given = {k: v for k, v in options.items() if v is not None}
     answer = face.ask(str(lake), name, " ".join(words) or None, timeout=timeout, **given)
-    return tell(answer, output, wide=wide)
+    said = (
+        _shorten(answer, asked.brief) if asked.brief and not every and output in (None, "table") and sys.stdout.isatty() else ""
+    )
+    return tell(answer, output, said, wide=wide)
+
+
+def _shorten(answer: Answer, brief: str) -> str:
+    """Leave out what the question itself calls noise; returns what that was, in words."""
+    module, _, function = brief.partition(":")
+    said: str
+    answer.frame, said = getattr(import_module(module), function)(answer.frame)
+    return said
 
 
 def parser(question: Question) -> Parser:
@@ -90,6 +102,8 @@ def parser(question: Question) -> Parser:
             )
     made.add_argument("--lake", type=Path, default=Path(os.environ.get("AUDITLENS_LAKE", "lake")), help="directory of the lake")
     made.add_argument("--output", "-o", help="table, records, csv, json, jsonl, md or parquet")
+    if question.brief:
+        made.add_argument("--all", action="store_true", help="also what a terminal's table leaves out, such as writes of status")
     made.add_argument("--wide", action="store_true", help="every column in the table, not only the main ones")
     made.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time")
     return made

@@ -21,7 +21,7 @@ def history(lake: Lake | str, object: str | None = None, *, timeout: float | Non
         lake: the lake, or its directory.
         object: as for `ask`.
         timeout: seconds after which the question is given up.
-        params: those of the question: namespace, since, until, cluster, uid, reads, limit.
+        params: those of the question: namespace, since, until, cluster, uid, user, reads, limit.
 
     Returns:
         A row a request, in order of time. Beside the question's columns: `life` (1 for the first object of that name),

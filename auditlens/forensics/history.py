@@ -60,6 +60,31 @@ def tell(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame, of: Address) -> pl
     return frame.with_columns(pl.Series(column, [r.get(column) for r in rows], kind) for column, kind in made.items())
 
 
+def brief(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """The rows without what controllers write all the time, status and renewals of leases, and in words what was left out.
+
+    What people wrote stays, and what was refused.
+    """
+    import polars as pl
+
+    of = pl.when(pl.col("resource") == "leases").then(pl.lit("renewals of leases")).when(pl.col("subresource") == "status")
+    kept = frame.with_columns(of.then(pl.lit("writes of status")).alias("_of"))
+    noise = (
+        pl.col("_of").is_not_null() & pl.col("verb").is_in(("update", "patch")) & pl.col("username").str.starts_with("system:")
+        & pl.col("outcome").is_in(("ok", "created", "conflict")) & ~pl.col("ends").fill_null(False)
+    )  # fmt: skip
+    out = kept.filter(noise)
+    if out.is_empty():
+        return frame, ""
+    who = out["username"].value_counts(sort=True)["username"].to_list()
+    by = " and ".join(name.rpartition(":")[2] for name in who[:2]) if len(who) < 3 else f"{len(who)} controllers and nodes"
+    first, last = (time_text(t)[:19] + "Z" for t in (out["time"].min(), out["time"].max()))  # type: ignore[arg-type]
+    what = " and ".join(sorted(out["_of"].unique().to_list(), reverse=True))
+    when = first if first == last else f"{first} to {last}"
+    told = f"{out.height:,} of {frame.height:,} requests are {what} by {by}, {when}: --all shows them"
+    return kept.filter(~noise.fill_null(False)).drop("_of"), told
+
+
 def _address(key: tuple[Any, ...]) -> tuple[Any, ...]:
     audit_id, source, line, namespace, name = key
     return (audit_id, source, line, None if namespace == name else namespace, name)

@@ -3,6 +3,7 @@ title = "Every request that touched an object, from first sight to deletion"
 group = "objects"
 show = ["time", "life", "username", "impersonator", "identity", "verb", "subresource", "object", "changed", "no_op", "outcome", "client", "evidence"]
 finish = "auditlens.forensics.history:tell"
+brief = "auditlens.forensics.history:brief"
 needs = "ResponseComplete at Metadata for the object's resource; names that the server made up need RequestResponse for create"
 
 [[logged]]
@@ -31,6 +32,7 @@ api_group = ""
 namespace = ""
 name = ""
 uid = ""
+user = ""
 reads = "boolean: also show get, list and watch"
 limit = {default = 10000}
 */
@@ -122,5 +124,7 @@ select
     cluster
 from (from named union all by name from listed union all by name from lost)
 where fits(object, $uid)
+    -- what each of their writes changed is told beside what others did before it
+    and by_user(username, impersonated_username, user_extra, impersonated_extra, $user)
 order by time, audit_id, stage, namespace, name, uid, via, source, line, item, cluster
 limit $limit
