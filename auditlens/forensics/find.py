@@ -64,7 +64,7 @@ _ISSUED = "annotations['authentication.kubernetes.io/issued-credential-id']"
 _CREDENTIALS = f"""
 select 'credential' as what, case when {_USED} in ({{ids}}) then {_USED} else {_ISSUED} end as value, 'exact' as match,
     any_value(actor) as username, {_COUNTED}, {_SEEN}, cluster
-from stages_in($cluster, $since, $until) where {_USED} in ({{ids}}) or {_ISSUED} in ({{ids}}) group by all
+from stages_in($cluster, $since, $until) where {_USED} in ({{ids}}) or (subresource = 'token' and {_ISSUED} in ({{ids}})) group by all
 """
 _OBJECTS = """
 select 'object' as what, resource || coalesce('.' || nullif(api_group, ''), '') || '/' || name as value, {match} as match,
@@ -130,10 +130,12 @@ def _searches(text: str, of: Address | None) -> list[tuple[str, dict[str, Any]]]
     found: list[tuple[str, dict[str, Any]]] = []
     if _ID.fullmatch(text):
         found.append((_REQUESTS, word))
-    if _UID.fullmatch(text):
-        found.append((_OBJECTS.format(match="'uid'", where="t.uid = $word"), word))
     fits = "contains" if len(text) > 2 else "starts_with"  # nearly everything holds a letter
-    found.append((_OBJECTS.format(match=_MATCH.format("name"), where=f"{fits}(lower(t.name), $word)"), word))
+    match, where = _MATCH.format("t.name"), f"{fits}(lower(t.name), $word)"
+    if _UID.fullmatch(text):
+        match, where = f"case when t.uid = $word then 'uid' else {match} end", f"t.uid = $word or {where}"
+        fits = "starts_with"
+    found.append((_OBJECTS.format(match=match, where=where), word))
     found.append((_USERS.format(fits=fits), word))
     with suppress(ValueError):
         ipaddress.ip_address(text)

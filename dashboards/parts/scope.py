@@ -79,8 +79,10 @@ def bar(title: str, about: str) -> Scope:
     return now
 
 
-def choice(label: str, options: Sequence[str], name: str, words: Callable[[str], str] = str, **more: Any) -> str:
-    """A selectbox whose choice is the query parameter `name`, by value and not by its words."""
+def choice(
+    label: str, options: Sequence[str], name: str, words: Callable[[str], str] = str, *, unsaid: str | None = None, **more: Any
+) -> str:
+    """A selectbox whose choice is the query parameter `name`, by value and not by its words; `unsaid` is the one it leaves out."""
     key = f"choice-{name}"
     wanted = st.query_params.get(name)
     if wanted in options and st.session_state.get(f"{key}-url") != wanted:
@@ -89,7 +91,9 @@ def choice(label: str, options: Sequence[str], name: str, words: Callable[[str],
         st.session_state[key] = wanted if wanted in options else options[0]
     picked = st.selectbox(label, options, key=key, format_func=words, filter_mode="contains", **more)
     st.session_state[f"{key}-url"] = picked
-    if st.query_params.get(name) != picked:
+    if picked == unsaid:
+        st.query_params.pop(name, None)
+    elif st.query_params.get(name) != picked:
         st.query_params[name] = picked
     return str(picked)
 

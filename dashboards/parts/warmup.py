@@ -40,7 +40,7 @@ def _up() -> None:
         ("most-changed", {"limit": 20}),
     ):
         store.prepare_answer(of, name, **answers.asked(find(name), now, asked))
-    figure("namespaces")
-    swimlanes.lanes(figure, (high - low).total_seconds(), swimlanes.LANES, by="objects", namespace=None, noise=False)
+    figure("lane_filters")
+    swimlanes.lanes(figure, (high - low).total_seconds(), swimlanes.LANES, by="objects", noise=False)
     for name, params in (("objects", {}), ("deciders", {}), ("pace", {"step": seconds})):
         figure(name, **params)

@@ -1,17 +1,10 @@
 /* Part of others: changes, failures and sessions with their lane, which is an object, a user or a node, and what was done. */
 select
-    case $by
-        when 'objects' then resource || coalesce('/' || coalesce(name, object_name), '')
-            || case when $namespace is null and namespace is not null then ' · ' || namespace else '' end
-        when 'users' then coalesce(actor, 'nobody')
-        else case
-            when username like 'system:node:%' then substr(username, 13)
-            when resource = 'nodes' then coalesce(name, object_name)
-        end
-    end as lane,
+    {lane} as lane,
     coalesce(subresource, '') in ('exec', 'attach', 'portforward') as session,
     {class} as class,
-    case when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
+    case when dry_run and code < 400 then 'dry-run'
+        when verb in ('create', 'update', 'patch', 'delete', 'deletecollection') then verb else 'read' end as did,
     *
 from ended_in($cluster, $since, $until)
 where (verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
@@ -20,3 +13,6 @@ where (verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
     and ($noise or (resource not in ('leases', 'events') and not (resource = 'subjectaccessreviews')
         and coalesce(subresource, '') not in ('status', 'token')))
     and ($namespace is null or namespace = $namespace or (resource = 'namespaces' and name = $namespace))
+    and same(resource, $kind)
+    and same(actor, $user)
+    and ($words is null or contains(lower(concat_ws(' ', resource, namespace, coalesce(name, object_name), actor)), lower($words)))

@@ -1,80 +1,69 @@
-"""Timeline: swim lanes of objects, users or nodes, with every change, failure and session as a mark that leads to its event."""
+"""Timeline: lives of objects, or what users and nodes did, with every change, failure and deletion as a mark; sessions apart."""
 
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
-import altair as alt
 import polars as pl
 import streamlit as st
-from parts import charts, evidence, palette, scope, show, store, swimlanes
+from parts import charts, evidence, lifelines, scope, show, store, swimlanes
 
 from auditlens.output import plain
 
 LANES = ("objects", "users", "nodes")
-EVERYWHERE = "all namespaces"
-_ALONE = ("verb", "subresource", "code", "username", "client", "name")  # known of marks that are one event
+_ANY = {"namespace": "all namespaces", "kind": "all kinds", "user": "all users"}
+_ROWS = ("stage_time", "events", "lane", "verb", "subresource", "code", "username", "client", "source", "line")
 
 
-def controls(now: scope.Scope) -> tuple[str, str | None, int, bool]:
-    """What the lanes are, of which namespace, how many, and whether status updates and leases are shown."""
-    namespaces = store.figure("namespaces", **now.params)["namespace"].to_list()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+def controls(now: scope.Scope) -> tuple[dict[str, Any], int]:
+    """What the lanes are, what they are narrowed to, and how many are drawn; all of it in the URL."""
+    known = store.figure("lane_filters", cluster=now.cluster)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         by = st.segmented_control("Lanes", LANES, key="by", bind="query-params", default="objects", required=True)
-        with st.container(width=260):
-            namespace = scope.choice("Namespace", [EVERYWHERE, *namespaces], "namespace", plain)
-        many = st.number_input("Lanes at most", 5, 80, swimlanes.LANES, step=5, key="lanes", bind="query-params", width=130)
-        noise = st.toggle("Status, leases, events", key="noise", bind="query-params", help="What controllers write all the time")
-    return str(by), None if namespace == EVERYWHERE else namespace, int(many), bool(noise)
+        with st.container(width=170):
+            words = st.text_input(
+                "Search", key="words", bind="query-params", type="search", placeholder="name, kind, user", max_chars=256,
+                help="Lanes of what has this in its kind, namespace, name or user",
+            )  # fmt: skip
+        chosen: dict[str, str | None] = {}
+        for what, every in _ANY.items():
+            with st.container(width=137):
+                values = known.filter(what=what)["value"].to_list()
+                picked = scope.choice(what.capitalize(), [every, *values], what, plain, unsaid=every)
+                chosen[what] = None if picked == every else picked
+        many = st.number_input("At most", 5, 80, swimlanes.LANES, step=5, key="lanes", bind="query-params", width=95)
+    return {"by": str(by), "words": words.strip() or None, "noise": scope.peek("noise").lower() == "true", **chosen}, int(many)
 
 
-def draw(shown: pl.DataFrame, order: list[str], now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
-    """The lanes; the audit id of the mark that was clicked."""
-    names, shapes = palette.verbs()
-    made = shown.with_columns(
-        pl.when("session").then(pl.lit("exec")).otherwise(pl.col("did").str.replace("collection", "")).alias("did"),
-        pl.col("received_time").fill_null(pl.col("stage_time")).alias("begin"),
-    ).select(
-        "lane", "begin", "stage_time", "did", "class", "audit_id", "session", "events", *(c for c in _ALONE if c in shown.columns)
-    )
-    made = charts.wall(made.rename({"stage_time": "time"}), now, "time", "begin")
-    made = charts.plain_columns(
-        made, *(c for c in ("lane", "username", "client", "name", "audit_id", "subresource") if c in made.columns)
-    )
-    order = [plain(lane)[:120] for lane in order]
-    did = [n for n in (*names, "read") if n in set(made["did"].to_list())]
-    x = charts.axis(low, high, now, grid=True)
-    y = alt.Y("lane:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True))
-    tooltip = [alt.Tooltip("time_text:N", title="time"), "lane:N", "did:N", alt.Tooltip("class:N", title="outcome")]
-    tooltip += (
-        [f"{c}:{'Q' if c == 'code' else 'N'}" for c in _ALONE]
-        if "verb" in made.columns
-        else [alt.Tooltip("events:Q", format=",")]
-    )
-    tooltip.append("audit_id:N")
-    pick = alt.selection_point(name="pick", fields=["audit_id"], on="click", clear="dblclick")
-    brush = charts.brush()
-    marks = alt.Chart(made).transform_filter("!datum.session").mark_point(filled=True, size=46, opacity=0.85).encode(
-        x, y, charts.colour(),
-        alt.Shape("did:N", scale=alt.Scale(domain=did, range=[dict(zip(names, shapes, strict=True)).get(n, "triangle-down") for n in did]), legend=charts.shapes()),
-        tooltip=tooltip,
-    ).add_params(pick, brush)  # fmt: skip
-    sessions = alt.Chart(made).transform_filter("datum.session").mark_bar(height=8, strokeWidth=2).encode(
-        charts.axis(low, high, now, field="begin", grid=True), alt.X2("time"), y, charts.colour(),
-        alt.Stroke("class:N", scale=alt.Scale(domain=list(palette.WORDS), range=palette.colours()), legend=None), tooltip=tooltip,
-    )  # fmt: skip
-    name = f"lanes-{st.session_state.get('brushes', 0)}"
-    event = charts.draw(
-        sessions + marks,
-        name,
-        "Swim lanes: changes, failures and sessions in time",
-        18 * len(order),
-        around=charts.LEGEND + 26,
-        many=True,
-        on_select=lambda: charts.taken(name, now),
-        selection_mode=["pick", "window"],
-    )
-    return (event["selection"].get("pick") or [{}])[0].get("audit_id")
+def told(shown: swimlanes.Lanes, by: str) -> str:
+    """How much of all there is stands in the picture."""
+    text = f"**{len(shown.names)} of {shown.total:,} {by}**, the busiest · {shown.events:,} events"
+    if len(shown.names) == shown.total:
+        text = f"**{shown.total:,} of {shown.total:,} {by}** · {shown.events:,} events"
+    if shown.marks.height < shown.events:
+        text += f", drawn as {shown.marks.height:,} marks: what falls together is one; zoom in to see each"
+    return text
+
+
+def panel(picked: str | None, now: scope.Scope, by: str) -> None:
+    """Above the chart and as high with a mark as without, so that nothing moves: the event of the mark, else how to read it all."""
+    with st.container(border=True, height=132):
+        if picked:
+            evidence.head(picked, now, key="lane-evidence")
+            return
+        st.markdown(":material/ads_click: **Click a mark for its event**; drag across to zoom in.")
+        lives = (
+            "A bar is an object's life by its uid, from its creation to its deletion **✕**; it runs to the edge where the log "
+        )
+        st.caption(
+            (
+                lives + "shows no beginning or no end. Children stand below their owner. "
+                if by == "objects"
+                else "**✕** is a deletion. "
+            )
+            + "Marks are shaped by what was done and coloured by outcome; exec, attach and port-forward sessions are apart, below."
+        )
 
 
 def main() -> None:
@@ -87,38 +76,50 @@ def main() -> None:
         show.nothing("No event of this log has a time.")
         return
     with show.guard("the timeline"):
-        by, namespace, many, noise = controls(now)
+        options, many = controls(now)
         seconds = (ends[1] - ends[0]).total_seconds()
-        frame, names, total = swimlanes.lanes(store.figure, seconds, many, by=by, namespace=namespace, noise=noise, **now.params)
-        if not frame.height:
+        shown = swimlanes.lanes(store.figure, seconds, many, **options, **now.params)
+        if not shown.marks.height:
             show.nothing(
-                "No change, failure or session here.", "Widen the range, choose another namespace, or show status updates too."
+                "No change, failure or session here.", "Widen the range, choose other filters, or show status updates too."
             )
-            with st.container(horizontal=True):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                _noise()
                 _zooms(now, *ends)
             return
-        picked = draw(frame, names, now, *ends)
         with st.container(horizontal=True, vertical_alignment="center"):
-            text = f"{total:,} events in {len(names)} lanes"
-            if frame.height < total:
-                text += f", drawn as {frame.height:,} marks: what falls together is one; zoom in to see each"
-            st.caption(
-                f"{text} · drag across to zoom in, click a mark for its event · bars are exec, attach and port-forward sessions"
-            )
+            st.markdown(told(shown, options["by"]))
+            _noise()
             _zooms(now, *ends)
-        if picked:
-            with st.container(border=True):
-                evidence.event(picked, now, key="lane-evidence")
+        above = st.container()
+        picked = _charts(shown, options, now, *ends)
+        with above:
+            panel(picked, now, options["by"])
         with st.expander("The marks as a table", icon=":material/table_rows:"):
-            row = show.table(
-                frame,
-                now,
-                "lane-rows",
-                columns=("stage_time", "events", "lane", "verb", "subresource", "code", "username", "client", "source", "line"),
-                about="The marks as rows",
-            )
+            row = show.table(shown.marks, now, "lane-rows", columns=_ROWS, about="The marks as rows")
             if row:
                 show.links(row)
+
+
+def _charts(shown: swimlanes.Lanes, options: dict[str, Any], now: scope.Scope, low: dt.datetime, high: dt.datetime) -> str | None:
+    """The lanes, and the sessions apart; the audit id of what was clicked."""
+    lives: pl.DataFrame | None = None
+    order = dict.fromkeys(shown.names, 0)
+    if options["by"] == "objects":
+        where = {k: options[k] for k in ("by", "namespace")}
+        lives = swimlanes.lives(store.figure, shown, **where, cluster=now.cluster)
+        order = swimlanes.tree(shown.found, lives)
+        lives = swimlanes.bars(lives, low, high)
+    marks, sessions = shown.marks.filter(~pl.col("session")), shown.marks.filter(pl.col("session"))
+    picked = lifelines.lanes(marks, lives, order, now, low, high)
+    if sessions.height:
+        st.caption(f"**Sessions** · {sessions.height:,} exec, attach and port-forward")
+        picked = lifelines.sessions(sessions, now, low, high) or picked
+    return picked
+
+
+def _noise() -> None:
+    st.toggle("Status, leases, events", key="noise", bind="query-params", help="What controllers write all the time")
 
 
 def _zooms(now: scope.Scope, low: dt.datetime, high: dt.datetime) -> None:

@@ -122,7 +122,7 @@ def test_timeline_shows_the_figures_of_the_api(tab: Tab, capture_lake: Path) -> 
         capture_lake,
         "select count(distinct coalesce(impersonated_username, username)) from audit where verb in ('create', 'update', 'patch', 'delete', 'deletecollection')",
     ).item()
-    events, lanes = re.findall(r"([\d,]+) events in (\d+) lanes", tab.words())[0]
+    lanes, events = re.findall(r"(\d+) of [\d,]+ users[^·]* · ([\d,]+) events", tab.words())[0]
     assert int(lanes) >= users and int(events.replace(",", "")) > 0
 
 
@@ -227,7 +227,7 @@ def test_a_brush_sets_the_window_of_every_page(tab: Tab, capture_lake: Path) -> 
 
 
 def test_a_brush_zooms_into_the_timeline(tab: Tab) -> None:
-    tab.open("timeline").brush("Swim lanes: changes, failures and sessions in time", 0.5, 0.7)
+    tab.open("timeline").brush("Swim lanes: lives, changes, failures and deletions in time", 0.5, 0.7)
     narrow = tab.page.url
     tab.act(tab.page.get_by_role("button", name="Zoom out").click)
     assert tab.page.url != narrow and "since=" in tab.page.url
