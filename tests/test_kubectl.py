@@ -111,4 +111,4 @@ def test_the_archive_is_the_one_the_manifest_names(tmp_path: Path, lake: Path, p
     asked = [str(script), "who-deleted", "pod/web-1", "-n", "shop", "-o", "csv"]
     assert "alice" in said(asked, lake, path)[1]
     code, _, err = said(asked, lake, "/nowhere")
-    assert code == 127 and "pipx install" in err
+    assert code == 127 and "needs auditlens" in err
