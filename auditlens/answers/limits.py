@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HOLE = dt.timedelta(minutes=2)  # between two files of one apiserver; shorter ones are rotations
 _ANSWERED = dt.timedelta(seconds=61)  # after its start, whatever it is: kube-apiserver's --request-timeout
+_EVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _NAMES = 50_000  # of a kind, among which those near to what was asked for are looked for
 _LOGS = {  # what has to be imported for a table to hold anything
     "klog": "the apiserver's own log",
@@ -49,18 +50,19 @@ def unanswered(con: duckdb.DuckDBPyConnection, of: Address, when: Window) -> lis
     if of.name is None:
         return []
     where, params = replace(of, name=None).where("a")
+    inside, bounds = when.where("a.stage_time")
     # the answer of the last ones may stand behind the window, in files that are not open
-    inside, bounds = replace(when, until=when.until and when.until - _ANSWERED).where("a.stage_time")
-    params |= {**bounds, "name": pattern(of.name)}
+    latest = when.until - _ANSWERED if when.until else _EVER
+    params |= {**bounds, "name": pattern(of.name), "latest": latest}
     rows = con.execute(
         f"""
-        select verb, actor(username, impersonated_username), stage_time, audit_id from audit as a
-        where stage = 'RequestReceived' and verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
-            and coalesce(subresource, '') not in ('status', 'exec', 'attach', 'portforward', 'proxy', 'token')
-            and (fits(name, $name) or name is null and verb = 'deletecollection') and {where} and {inside}
-            and not exists (
-                select 1 from audit as b where b.cluster = a.cluster and b.audit_id = a.audit_id and b.stage <> 'RequestReceived')
-        order by stage_time, audit_id
+        select any_value(a.verb), min(actor(a.username, a.impersonated_username)), min(a.stage_time) as begun, a.audit_id from audit as a
+        where a.verb in ('create', 'update', 'patch', 'delete', 'deletecollection')
+            and coalesce(a.subresource, '') not in ('status', 'exec', 'attach', 'portforward', 'proxy', 'token')
+            and (fits(a.name, $name) or a.name is null and a.verb = 'deletecollection') and {where} and {inside}
+        group by a.cluster, a.audit_id
+        having bool_and(a.stage = 'RequestReceived') and begun <= $latest
+        order by begun, a.audit_id
         """,
         params,
     ).fetchall()
