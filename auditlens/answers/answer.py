@@ -120,7 +120,8 @@ def ask(lake: Lake | str, question: str, /, *, object: str | None = None, timeou
         return answer
 
     # what led to a row that is finished elsewhere may be older than the window
-    return engine.with_snapshot(lake, run, **({} if asked.finish else {"since": when.since, "until": when.until}))
+    opened = {} if asked.finish else {"since": when.since, "until": when.until}
+    return engine.with_snapshot(lake, run, asked=asked.sql, **opened)
 
 
 def _values(question: Question, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def diff(
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     when = window(lake, since, until)
     low, high = when.since, when.until
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, address(con, object, namespace=namespace, cluster=cluster)))
+    lives = engine.with_snapshot(
+        lake, lambda con: lives_of(con, address(con, object, namespace=namespace, cluster=cluster)), asked=""
+    )
     keys = {life.key for life in lives}
     if len(keys) > 1:
         raise UsageError(f"{object} fits {len(keys)} objects: {several(lives)}; name one")
@@ -146,7 +148,7 @@ def blame(
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     when = moment(lake, at)
     wanted = {"namespace": namespace, "cluster": cluster}
-    lives = engine.with_snapshot(lake, lambda con: lives_of(con, address(con, object, **wanted), until=when))
+    lives = engine.with_snapshot(lake, lambda con: lives_of(con, address(con, object, **wanted), until=when), asked="")
     return [row for life in {life.key: life for life in lives}.values() for row in _blame(life, noise)]
 
 

@@ -63,7 +63,7 @@ def happenings(
         found = {(h.event, h.audit_id): h for life in lives for h in _of(tracer, life) if end is None or h.time <= end}
         return sorted(found.values(), key=lambda h: (h.time, h.kind == "deletion"), reverse=True)
 
-    return engine.with_snapshot(lake, run)
+    return engine.with_snapshot(lake, run, asked="")
 
 
 def _of(tracer: Tracer, life: Life) -> Iterator[Happening]:

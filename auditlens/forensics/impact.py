@@ -47,7 +47,7 @@ def impact(lake: Lake | str, audit_id: str, *, horizon: dt.timedelta = HORIZON) 
     Raises UsageError if the log holds no request of that id, or several of different users: clients may choose ids.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
-    return engine.with_snapshot(lake, lambda con: _impact(con, audit_id, horizon))
+    return engine.with_snapshot(lake, lambda con: _impact(con, audit_id, horizon), asked="")
 
 
 def _impact(con: duckdb.DuckDBPyConnection, audit_id: str, horizon: dt.timedelta) -> Impact:

@@ -106,6 +106,7 @@ def state(
         lake,
         lambda con: state_of(con, address(con, object, namespace=namespace, cluster=cluster), when),
         until=when + dt.timedelta(minutes=5) if when else None,
+        asked="",
     )
 
 

@@ -101,7 +101,7 @@ def why(
         chain.limits += limits.unanswered(con, wanted, Window(None, when))
         return chain
 
-    return engine.with_snapshot(lake, run)
+    return engine.with_snapshot(lake, run, asked="")
 
 
 def explain(tracer: Tracer, wanted: Address, what: str | None, when: dt.datetime | None) -> Chain:
