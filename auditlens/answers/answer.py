@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 EVIDENCE = ("audit_id", "source", "line", "item")  # the columns that lead from a row to the lines it rests on
 
-_AHEAD = 4  # times the limit: what is looked at before all there is is counted, which costs as much as the answer
+# What is looked at, in times the limit and at least, before all there is is counted, which costs as much as the answer.
+_AHEAD, _FEW = 4, 2000
 
 
 @dataclass(slots=True)
@@ -175,7 +176,7 @@ def _rows(
     if limit is None:
         frame = engine.query(con, asked.sql, bound, timeout=timeout)
         return frame, frame.height
-    ahead = limit * _AHEAD
+    ahead = max(limit * _AHEAD, _FEW)
     frame = engine.query(con, asked.sql, bound | {"limit": ahead + 1}, timeout=timeout)
     if frame.height <= ahead:
         return frame.head(limit), frame.height
