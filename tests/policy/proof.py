@@ -64,8 +64,9 @@ def answers(lake: Lake, names: tuple[str, ...], more: bool = True) -> dict[str, 
     found = {}
     for name in names:
         declared = {p.name for p in questions()[name].params}
+        of = questions()[name].of
         for params in ({}, *_ASKED) if more else ({},):
-            if set(params) <= declared:
+            if set(params) <= declared and (not of or params.get("resource", of[0]) in of):
                 frame = answer(lake, name, **params, **({"limit": 1_000_000} if "limit" in declared else {})).frame
                 found[f"{name} {params}"] = _rows(frame)
     return found
