@@ -180,6 +180,35 @@ def test_a_second_policy_and_a_second_volume_would_be_noticed(tmp_path: Path) ->
     assert "no directory /etc/kubernetes/audit" in refused(patched(there, static_pod()), tmp_path / "node")
 
 
+def elsewhere() -> dict[str, tuple[dict[str, str], list[str]]]:
+    """The flags and mounts that docs/sink.md gives for kind, k3s and RKE2."""
+    blocks = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", (PAGE.parent / "sink.md").read_text(), re.DOTALL))
+    made = {}
+    for block in blocks:
+        if block.get("kind") == "Cluster":
+            server = yaml.safe_load(block["nodes"][0]["kubeadmConfigPatches"][0])["apiServer"]
+            there = {m["containerPath"] for m in block["nodes"][0]["extraMounts"]}
+            made["kind"] = (server["extraArgs"], [v["mountPath"] for v in server["extraVolumes"] if v["hostPath"] in there])
+        else:
+            flags = dict(a.split("=", 1) for a in block["kube-apiserver-arg"])
+            flags |= {k: v for k, v in block.items() if isinstance(v, str)}
+            mounts = [m.split(":")[1] for m in block.get("kube-apiserver-extra-mount", ())]
+            made["rke2" if mounts else "k3s"] = (flags, mounts or ["/"])  # k3s is no container
+    return made
+
+
+@pytest.mark.parametrize("distribution", ["kind", "k3s", "rke2"])
+def test_the_page_says_of_other_distributions_what_is_made(tmp_path: Path, distribution: str) -> None:
+    flags, mounts = elsewhere()[distribution]
+    home = str(Path(flags["audit-webhook-config-file"]).parent)
+    made = sink_init("https://sink.example:9443/audit/lab", tmp_path / "out", apiserver_dir=home)
+    told = dict(re.findall(r"^    --(audit-[a-z-]+)=(\S+)", made.advice, re.MULTILINE))
+    assert flags.items() <= told.items() and {"audit-policy-file", "audit-webhook-config-file"} <= flags.keys()
+    for path in (value for name, value in flags.items() if name.endswith("-file")):
+        assert any(path.startswith(m) for m in mounts) and (made.directory / Path(path).name).is_file()
+    assert f"{home}/ca.crt" in made.kubeconfig.read_text()
+
+
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl here")
 def test_kubectl_makes_of_the_patch_what_we_do(tmp_path: Path) -> None:
     made = sink_init("https://sink.example:9443/audit/lab", tmp_path / "out")
