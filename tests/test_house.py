@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -113,6 +114,17 @@ def test_auditlens_alone_is_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert re.search(r"The lake at lake:\n  log from 2026-11-23 .*\n.*\n  next: auditlens ask ", cli())
     (tmp_path / "lake" / "imports").rename(tmp_path / "gone")
     assert "auditlens import" in cli(), "a lake that cannot be read does not take the map away"
+
+
+def test_a_part_that_is_not_installed_is_named_with_the_command_that_installs_it_here(tmp_path: Path) -> None:
+    code = "import sys; from auditlens.cli import main; sys.exit(main(['dashboard']))"
+    hide = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'streamlit' else f(n, *a); "
+    done = subprocess.run(
+        [sys.executable, "-c", hide + code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    words = shlex.split(done.stderr.partition("Streamlit: ")[2])
+    assert words == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[dashboard]"]
 
 
 @pytest.mark.parametrize("lake", [True, False], ids=["into a lake", "to look at"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from auditlens.cli import say
+from auditlens.cli.options import lacking
 from auditlens.errors import UsageError
 
 SAMPLES = "sample-logs"
@@ -73,7 +74,7 @@ def dashboard(lake: Path, address: str, port: int, hosts: list[str], insecure: b
     from auditlens import bundled
 
     if find_spec("streamlit") is None:
-        raise UsageError("the dashboard needs Streamlit: pip install 'auditlens[dashboard]'")
+        raise UsageError(lacking("the dashboard needs Streamlit", "dashboard"))
     entry = bundled.directory("dashboards") / "serve.py"
     shown = hosts[0] if hosts else address  # else Streamlit asks a host of the Internet for this machine's address, to print it
     command = [

@@ -27,6 +27,16 @@ class Commands(TyperGroup):
             formatter.write_dl([(name, command.get_short_help_str(1000)) for name, command in shown])
 
 
+def lacking(what: str, extra: str) -> str:
+    """The words for a part that is not installed, with the command that installs it into this very Python."""
+    import shlex
+    import sys
+
+    checkout = Path(__file__).resolve().parents[2]
+    wanted = f"-e {shlex.quote(f'{checkout}[{extra}]')}" if (checkout / "pyproject.toml").is_file() else f"'auditlens[{extra}]'"
+    return f"{what}: {shlex.quote(sys.executable)} -m pip install {wanted}"
+
+
 def existing(path: Path) -> Lake:
     """The lake at a path; raises UsageError when there is none."""
     from auditlens.answers.answer import existing as run

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from auditlens.cli import say
-from auditlens.cli.options import LAKE, Commands, LakePath
+from auditlens.cli.options import LAKE, Commands, LakePath, lacking
 from auditlens.errors import ExitCode, UsageError
 
 sink_app = typer.Typer(
@@ -29,7 +29,7 @@ def _need_extra() -> None:
 
     missing = [m for m in ("uvicorn", "httptools", "prometheus_client", "cryptography") if find_spec(m) is None]
     if missing:
-        raise UsageError(f"the sink needs {', '.join(missing)}: pip install 'auditlens[sink]'")
+        raise UsageError(lacking(f"the sink needs {', '.join(missing)}", "sink"))
 
 
 def serve(
