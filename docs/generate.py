@@ -79,15 +79,14 @@ def tables() -> str:
 
 def words() -> list[str]:
     """The part of docs/tables.md about macros and views, from the comments of words.sql."""
-    from auditlens.engine import words as declared
-
+    declared = (ROOT / "auditlens" / "words.sql").read_text()
     out = [
         "## The words of questions\n",
         "Questions say what they mean with these macros and views, declared once in `auditlens/words.sql`; `auditlens sql` reads the",
         "view `requests` like a table, and calls the macros that return a value.\n",
         "| word | meaning |", "|---|---|",
     ]  # fmt: skip
-    for comment, name in re.findall(r"((?:^--.*\n)+)create (?:macro|view) (\w+(?:\([^)]*\))?)", declared(), re.MULTILINE):
+    for comment, name in re.findall(r"((?:^--.*\n)+)create (?:macro|view) (\w+(?:\([^)]*\))?)", declared, re.MULTILINE):
         text = " ".join(line.removeprefix("--").strip() for line in comment.splitlines())
         out.append(f"| `{name}` | {_cell(text)} |")
     return [*out, ""]
