@@ -71,7 +71,7 @@ def completeness(
 
 
 def _look(con: duckdb.DuckDBPyConnection, when: Window, cluster: str | None) -> Completeness:
-    seen = f"(select * from audit where {when.literal()}" + (f" and cluster = {quoted(cluster)}" if cluster else "") + ")"
+    seen = _seen(when, cluster)
     row = _rows(con, f"select min(stage_time) as a, max(stage_time) as b, count(*) as n from {seen}")[0]
     out = Completeness(row["a"], row["b"], row["n"])
     for look in (_gaps, _lost, _unseen_starts, _jumps, _restarts, _cut):
@@ -86,6 +86,24 @@ def _look(con: duckdb.DuckDBPyConnection, when: Window, cluster: str | None) -> 
             "apiserver logs are not looked at: 'audit buffer queue blocked' and 'Error in audit plugin' there name events that were dropped"
         )
     return out
+
+
+def gaps(
+    lake: Lake | str,
+    *,
+    since: dt.datetime | str | None = None,
+    until: dt.datetime | str | None = None,
+    cluster: str | None = None,
+) -> list[Flaw]:
+    """The gaps alone, as `completeness` finds them; the quick part of it."""
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    when = window(lake, since, until)
+    return engine.with_snapshot(lake, lambda con: _gaps(con, _seen(when, cluster)), since=when.since, until=when.until)
+
+
+def _seen(when: Window, cluster: str | None) -> str:
+    """The events of a window, in SQL."""
+    return f"(select * from audit where {when.literal()}" + (f" and cluster = {quoted(cluster)}" if cluster else "") + ")"
 
 
 def _rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:

@@ -63,6 +63,10 @@ select
     coalesce(role_ref, role_before) as role,
     case when verb = 'delete' then null else subjects end as subjects,
     subjects_before,
+    -- what is given or taken away, for people: the role and who has it
+    coalesce(role_ref, role_before) || coalesce(' → ' || array_to_string(list_transform(
+        try_cast(coalesce(subjects, subjects_before) as json[]),
+        lambda s: concat_ws(' ', s ->> '$.kind', concat_ws('/', s ->> '$.namespace', s ->> '$.name'))), ', '), '') as grants,
     case when verb = 'delete' then null else rules end as rules,
     rules_before,
     code,

@@ -48,7 +48,7 @@ def draw(
         with st.container(border=True):
             evidence.event(str(picked["audit_id"]), now, line=picked.get("line"), key=f"{name}-evidence")
     elif not picked and "audit_id" in got.frame.columns:
-        st.caption(":material/ads_click: Select a row to see its event.")
+        st.caption(":material/ads_click: Click a row to see its event.")
     with st.container(horizontal=True):
         show.exports(got.frame, name, f"export-{name}")
     return picked

@@ -55,6 +55,11 @@ def accent() -> str:
     return "#6fb7d6" if dark() else "#1f6a8c"
 
 
+def chip() -> str:
+    """The ground of white words that say what went well: the light blue of the charts is too light for them."""
+    return "#4d86a8" if dark() else "#1f6a8c"
+
+
 def quiet() -> str:
     """The colour of rules, labels and what is not the point."""
     return "#5d6b74" if dark() else "#aab4b8"

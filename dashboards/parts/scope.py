@@ -70,11 +70,13 @@ def bar(title: str, about: str) -> Scope:
     with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         finder.box()
         zone = _zone()
-        picked = _window(zone)
+        since, until, wrong = _window(zone)
         cluster = _cluster()
         _live()
     st.caption(about)
-    now = Scope(*picked, cluster, zone)
+    if wrong:
+        st.error(f"The range is not understood, so the whole log is shown: {_safe(wrong)}", icon=":material/error:")
+    now = Scope(since, until, cluster, zone)
     finder.results(now)
     return now
 
@@ -135,12 +137,13 @@ def _zone() -> str:
     return "UTC"
 
 
-def _window(zone: str) -> tuple[dt.datetime | None, dt.datetime | None]:
+def _window(zone: str) -> tuple[dt.datetime | None, dt.datetime | None, str]:
+    """The ends of the range, and what is wrong with what was given."""
     was = peek("zone")
     since_text, until_text = peeked = peek("since"), peek("until")
     try:
         since, until = _parse(since_text, zone), _parse(until_text, zone)
-        wrong = "the range ends before it begins" if since and until and since > until else ""
+        wrong = f"the range ends before it begins: {since_text} to {until_text}" if since and until and since > until else ""
     except AuditlensError as e:
         since, until, wrong = None, None, str(e)
     shown = Scope(since, until, None, zone)
@@ -158,13 +161,9 @@ def _window(zone: str) -> tuple[dt.datetime | None, dt.datetime | None]:
             "Times are shown in", ["UTC", "local"], key="zone", bind="query-params", default="UTC", required=True,
             help=f"local is the browser's zone, {st.context.timezone or 'unknown'}",
         )  # fmt: skip
-        if wrong:
-            st.error(f"This range is not understood, so the whole log is shown: {_safe(wrong)}", icon=":material/error:")
     if (a, b) != peeked or (shown_in == "local") != (was == "local"):  # a link in this session brought another range
         st.rerun()
-    if wrong:
-        st.badge("range not understood", icon=":material/error:", color="red")
-    return since, until
+    return since, until, wrong
 
 
 def _safe(message: str) -> str:

@@ -19,8 +19,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from auditlens import AuditlensError
 from auditlens.output import plain, write
+from parts import palette, store
 from parts import scope as scopes
-from parts import store
 from parts.scope import Scope
 
 # What `plain` escapes, for a quick look at whole columns: frames without any of it are not touched.
@@ -46,6 +46,11 @@ def pretty(text: str | None) -> str:
         return ""
     with suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def pretty_lines(text: str) -> str:
+    """Text whose lines stay as they are numbered, every acting character escaped."""
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
@@ -124,20 +129,37 @@ def table(
     frame: pl.DataFrame, scope: Scope, key: str, *, columns: Sequence[str] = (), config: Mapping[str, Any] | None = None,
     height: int | None = None, select: bool = True, about: str = "",
 ) -> dict[str, Any] | None:  # fmt: skip
-    """Draw a frame; the row that is selected, with all its columns, or None."""
+    """Draw a frame; the row that was clicked, with all its columns, or None. Outcomes have their colour."""
     shown = frame.head(_TOO_MANY)
     order = [c for c in columns if c in frame.columns and frame[c].null_count() < len(frame)] or frame.columns
     rows = min(len(shown), _ROWS)
-    made = clean(shown.select(order))
+    made, config = coloured(clean(shown.select(order)), shown, config)
     event = st.dataframe(
         made, key=key, hide_index=True, height=height or tall(rows), width="stretch",
         column_config=configuration(made, scope, config), on_select="rerun" if select else "ignore",
-        selection_mode="single-row", alt=about or None, placeholder="",
+        selection_mode="single-cell", alt=about or None, placeholder="",
     )  # fmt: skip
     if len(frame) > _TOO_MANY:
         st.caption(f"The first {_TOO_MANY:,} of {len(frame):,} rows; the exports hold all of them.")
-    picked = event["selection"]["rows"] if select else []
-    return shown.row(picked[0], named=True) if picked and picked[0] < len(shown) else None
+    cells = event["selection"]["cells"] if select else []  # a click anywhere in a row; a box for each would take its place
+    return shown.row(cells[0][0], named=True) if cells and cells[0][0] < len(shown) else None
+
+
+def coloured(
+    made: pl.DataFrame, frame: pl.DataFrame, config: Mapping[str, Any] | None
+) -> tuple[pl.DataFrame, Mapping[str, Any] | None]:
+    """The outcomes of a frame as chips in the colours of their classes, where their codes tell these."""
+    if "outcome" not in made.columns or "code" not in frame.columns:
+        return made, config
+    codes = dict(frame.group_by("outcome").agg(pl.col("code").max()).drop_nulls("outcome").iter_rows())
+    colours = dict(zip(palette.WORDS, palette.colours(), strict=True)) | {"succeeded": palette.chip()}
+    words = {plain(word): colours[palette.class_of(code)] for word, code in codes.items()}
+    width = _width(made["outcome"], "outcome") + 22  # what a chip takes around its word
+    chips = st.column_config.MultiselectColumn(
+        "outcome", options=list(words), color=list(words.values()), width=width, disabled=True
+    )
+    lists = pl.when(pl.col("outcome").is_not_null()).then(pl.concat_list("outcome")).alias("outcome")
+    return made.with_columns(lists), {**(config or {}), "outcome": chips}
 
 
 def halves(key: str) -> tuple[DeltaGenerator, DeltaGenerator]:

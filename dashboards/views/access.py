@@ -26,6 +26,17 @@ TABS = {
 _DECIDERS = ("authentication", "impersonation", "authorization", "admission")  # in the order a request comes to them
 
 
+# What is seen first at 1280 pixels: what became of it, who, and what it was about; the others follow.
+COLUMNS = {
+    "denied": ("time", "code", "username", "verb", "resource", "name", "reason", "decided_by", "namespace", "wanted", "impersonator", "identity",
+               "client", "source_ip", "source", "line"),
+    "impersonation": ("outcome", "time", "impersonator", "username", "wanted", "verb", "resource", "name", "refusal", "namespace", "identity",
+                      "client", "source_ip", "source", "line"),
+    "rbac-changes": ("outcome", "time", "username", "verb", "grants", "name", "namespace", "resource", "rules", "decision_reason", "impersonator",
+                     "identity", "client", "source", "line"),
+}  # fmt: skip
+
+
 def deciders(now: scope.Scope) -> None:
     """Refusals by user and by the part of the apiserver that decided."""
     frame = store.figure("deciders", **now.params)
@@ -56,7 +67,7 @@ def main() -> None:
     with show.guard("this list"):
         if tab == "Denials":
             deciders(now)
-        answers.table(question, now, nothing=nothing, about=about)
+        answers.table(question, now, nothing=nothing, about=about, columns=COLUMNS.get(question, ()))
 
 
 main()

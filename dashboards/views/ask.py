@@ -81,7 +81,7 @@ def results(answer: Answer, question: Question, values: dict[str, Any], now: sco
         columns = _columns(question, frame)
         picked = show.table(frame, now, f"answer-{question.name}", columns=columns, about=question.title)
         if not picked:
-            st.caption(":material/ads_click: Select a row to see the evidence it rests on.")
+            st.caption(":material/ads_click: Click a row to see the evidence it rests on.")
         else:
             with st.container(border=True):
                 if picked.get("audit_id") or picked.get("last_audit_id"):

@@ -216,13 +216,21 @@ def told(report: pl.DataFrame | str, now: scope.Scope) -> None:
             show.link("ingest", "See the rejects", ":material/report:", tab="Rejects")
 
 
+def filled() -> bool:
+    """Whether anything was ever imported."""
+    return store.exists() and any(f.rows for f in store.lake().snapshot().files("imports"))
+
+
 def main() -> None:
     """Draw the page."""
     now = scope.bar("Ingest", "What came in and how fast, what could not be read, and the way in")
-    empty = not (store.exists() and any(f.rows for f in store.lake().snapshot().files("imports")))
-    if empty:
-        show.nothing("This lake is empty.", "Upload a log below, or run: auditlens import FILE… with the same lake.")
+    if not filled():
+        head = st.empty()
+        with head.container():
+            show.nothing("This lake is empty.", "Upload a log below, or run: auditlens import FILE… with the same lake.")
         upload(now)
+        if st.session_state.get("_report") is not None and filled():  # by what was uploaded just now
+            head.empty()
         return
     tab = st.segmented_control(
         "Ingest", TABS, key="tab", bind="query-params", default=TABS[0], required=True, label_visibility="collapsed"

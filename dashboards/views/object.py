@@ -129,7 +129,7 @@ def start(found: pl.DataFrame, now: scope.Scope) -> None:
     if picked:
         _open(picked)
     else:
-        st.caption(":material/ads_click: Select a row to open the object.")
+        st.caption(":material/ads_click: Click a row to open the object.")
 
 
 def _open(row: dict[str, Any]) -> None:

@@ -9,19 +9,28 @@ import polars as pl
 import streamlit as st
 from parts import answers, charts, palette, scope, show, store
 
+from auditlens.forensics.completeness import Flaw, gaps
+
 BUCKETS = 120
 
 
 def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """The bar that comes first: where each apiserver's log has events, and what is known to be missing."""
-    frame = shape.drop_nulls("time").group_by("instance", "time").agg(pl.col("events").sum()).sort("instance", "time")
+    lines = store.figure("klog_shape", step=seconds, **now.params)
+    events_at = shape.drop_nulls("time").select("instance", "time", "events")
+    own = events_at.join(lines, on="instance", how="anti")  # copies of events in the apiserver's log are lines of it
+    frame = (
+        pl.concat([own, lines], how="vertical_relaxed")
+        .group_by("instance", "time")
+        .agg(pl.col("events").sum())
+        .sort("instance", "time")
+    )
     events, bodies, cut = (int(shape.filter(f)["events"].sum()) for f in (pl.lit(True), pl.col("bodies"), pl.col("cut")))
     imports = store.figure("import_sums").row(0, named=True)
     rejected, repeated, errors = imports["rejects"], imports["duplicates"], imports["errors"]
-    buckets = charts.buckets(low, high, seconds)
-    empty = buckets - frame["time"].n_unique() if frame.height else buckets
+    silent = store.call("gaps", gaps, **now.params)
     age = dt.datetime.now(dt.UTC) - high
-    verdict = "complete as far as the log tells" if not (empty or rejected or errors) else "with holes"
+    verdict = "complete as far as the log tells" if not (silent or rejected or errors) else "with holes"
     cells = st.columns([1.3, 1, 1, 1, 1.4])
     cells[0].metric("Log", f"{show.number(events)} events", help="Events in the range: every recorded stage of a request")
     cells[1].metric("Last event", show.ago(age), help=f"The last event of the range is of {now.text(high)}")
@@ -35,15 +44,11 @@ def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: 
         share,
         help="Share of events at level RequestResponse: only these show what changed, and names the server made up",
     )
-    st.caption(
-        f"**Completeness** · {verdict} · "
-        + (
-            f"{empty} of {buckets} stretches of {charts.every(seconds)} without any event"
-            if empty
-            else f"no empty stretch of {charts.every(seconds)}"
-        )
-        + (f" · {cut:,} events were cut" if cut else "")
-    )
+    told = [
+        _gap_words(silent, now), f"{rejected:,} records could not be read" if rejected else "",
+        f"{errors:,} sources were not read to their end" if errors else "", f"{cut:,} events were cut" if cut else "",
+    ]  # fmt: skip
+    st.caption(f"**Completeness** · {verdict} · " + " · ".join(t for t in told if t))
     if frame.height:
         _strip(frame, now, low, high, seconds)
     if st.toggle(
@@ -53,6 +58,16 @@ def completeness(shape: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: 
         help="Gaps, requests without an end, jumps of resource versions, cut and doubled events; takes longer",
     ):
         answers.completeness(now)
+
+
+def _gap_words(silent: list[Flaw], now: scope.Scope) -> str:
+    """The gaps as `auditlens completeness` finds them, the longest by its time."""
+    if not silent:
+        return "no gap"
+    longest = max(silent, key=lambda g: (g.last - g.first) if g.first and g.last else dt.timedelta())
+    return (
+        f"{len(silent):,} {'gap' if len(silent) == 1 else 'gaps'}, the longest {longest.what} from {now.text(longest.first)} on"
+    )
 
 
 def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
@@ -77,7 +92,12 @@ def _strip(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.dat
         first = made.group_by("instance").agg(pl.col("time").min()).with_columns(pl.lit(made["time"].min()).alias("time"))
         words = alt.Chart(first).mark_text(align="left", baseline="bottom", dy=-9, fontSize=10, opacity=0.8)
         chart = chart + words.encode(alt.X("time:Q"), row, text="instance:N")
-    charts.draw(chart, "coverage", "Where the log has events, by apiserver; blank is a gap", height * min(len(names), 8))
+    charts.draw(
+        chart,
+        "coverage",
+        "Where the log has events, by source; the apiserver's log counts its own lines",
+        height * min(len(names), 8),
+    )
 
 
 def answered(shape: pl.DataFrame) -> pl.DataFrame:
@@ -88,13 +108,11 @@ def answered(shape: pl.DataFrame) -> pl.DataFrame:
 
 def requests(frame: pl.DataFrame, now: scope.Scope, low: dt.datetime, high: dt.datetime, seconds: float) -> None:
     """Requests over time by outcome, with the brush; the window's figures below it."""
-    head = st.columns([0.72, 0.28], vertical_alignment="bottom")
-    head[0].subheader(
-        f"Requests per {charts.every(seconds)} by outcome",
-        anchor=False,
-        help="Drag over the chart to make that time the range of every page",
-    )
-    with head[1], st.container(horizontal=True, horizontal_alignment="right"):
+    with st.container(horizontal=True, vertical_alignment="center"):  # at the left: the chart's own tools come up at the right
+        st.subheader(
+            f"Requests per {charts.every(seconds)} by outcome", anchor=False, width="content",
+            help="Drag over the chart to make that time the range of every page",
+        )  # fmt: skip
         show.whole(now)
     charts.brushed(charts.traffic(frame, now, low, high, seconds), now, "traffic", "Requests over time by outcome class", 150)
     totals = store.figure("totals", **now.params).row(0, named=True)

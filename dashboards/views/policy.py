@@ -60,7 +60,10 @@ def editor() -> str:
             "or a file", type=["yaml", "yml", "json"], key="policy-file", on_change=_given, width="stretch", max_upload_size=1
         )
         del start, given
-    return st.text_area("Policy (audit.k8s.io/v1)", key="policy-text", height=560, max_chars=_MOST, help="Ctrl+Enter checks it")
+    text = st.text_area("Policy (audit.k8s.io/v1)", key="policy-text", height=320, max_chars=_MOST, help="Ctrl+Enter checks it")
+    st.caption("With the line numbers that findings name")
+    st.code(show.pretty_lines(text), language="yaml", line_numbers=True, height=260)
+    return text
 
 
 def _begin(known: dict[str, str]) -> None:
@@ -250,7 +253,7 @@ def coverage(made: policy.Policy, now: scope.Scope) -> None:
         got.frame, now, "coverage-matrix", columns=got.show, about="Questions and whether the policy lets them be answered"
     )
     if not picked:
-        st.caption(":material/ads_click: Select a question to see what is withheld and the rules it lacks.")
+        st.caption(":material/ads_click: Click a question to see what is withheld and the rules it lacks.")
         return
     chosen = next(row for row in got.tree if row["question"] == picked["question"])
     show.notes([*chosen["withheld"], *(f"by choice: {loss}" for loss in chosen["by_choice"])])
@@ -287,9 +290,9 @@ def recommend(text: str, now: scope.Scope) -> None:
         show.size(told["predicted"]["bytes"]),
         help=f"{told['predicted']['events']:,} events of this lake's traffic",
     )
-    cells[2].metric(
-        "Within budget", "yes" if told["fits"] else "no", help="Whether the requirements fit into the budget, if there is one"
-    )
+    if limited:
+        fits = "yes" if told["fits"] else "no"
+        cells[2].metric("Within budget", fits, help=f"Whether the requirements fit into {percent} % of the log as it is")
     changed = list(difflib.unified_diff(text.splitlines(), got.text.splitlines(), "current", "recommended", lineterm="", n=2))
     with st.container(horizontal=True):
         st.download_button(

@@ -191,9 +191,9 @@ class Tab:
         self.page.wait_for_url(lambda url: url != before and "since=" in url)
         return self.settle()
 
-    def row(self, table: int, n: int) -> Tab:
-        """Select the n-th row of a table by its box."""
+    def row(self, table: int, n: int, at: int = 90) -> Tab:
+        """Click the n-th row of a table, so many pixels from its left."""
         found = self.page.locator('[data-testid="stDataFrame"]').nth(table)
         found.scroll_into_view_if_needed()
         self.settle()
-        return self.act(lambda: found.click(position={"x": 16, "y": 33 + 31 * n + 15}))
+        return self.act(lambda: found.click(position={"x": at, "y": 33 + 31 * n + 15}))

@@ -131,7 +131,7 @@ def test_access_shows_the_figures_of_the_api(tab: Tab, capture_lake: Path) -> No
     denied = ask(capture_lake, "denied", limit=5000)
     assert f"{denied.height:,} rows" in tab.words()
     rows = tab.cells(0)
-    assert [r[3] for r in rows[:5]] == denied["username"].to_list()[:5]
+    assert [r[2] for r in rows[:5]] == denied["username"].to_list()[:5]
     tab.choose("Sessions")
     tab.says(f"{ask(capture_lake, 'exec-sessions').height} row")
 
@@ -278,6 +278,21 @@ def test_an_answers_row_leads_to_its_evidence(tab: Tab, capture_lake: Path) -> N
     tab.open("ask?question=who-deleted")
     first = ask(capture_lake, "who-deleted").row(0, named=True)
     tab.row(0, 0).says(f"{first['source']}:{first['line']}")
+
+
+def test_a_click_anywhere_in_a_row_opens_it_also_when_sorted(tab: Tab, capture_lake: Path) -> None:
+    tab.open("ask?question=who-deleted")
+    rows = ask(capture_lake, "who-deleted").to_dicts()
+    tab.row(0, 1, at=500).says(f"{rows[1]['source']}:{rows[1]['line']}")
+    tab.open("ask?question=who-deleted")
+    table = tab.page.locator('[data-testid="stDataFrame"]').first
+    table.click(position={"x": 60, "y": 15})  # the heading of the first column, which is the time
+    tab.settle()
+    table.click(position={"x": 60, "y": 15})
+    tab.settle()
+    assert tab.cells(0)[0] != tab.cells(0)[-1]
+    last = max(rows, key=lambda r: r["time"])
+    tab.row(0, 0, at=500).says(f"{last['source']}:{last['line']}")
 
 
 def test_the_object_search_types_ahead(tab: Tab, most: dict[str, Any]) -> None:
