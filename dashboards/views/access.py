@@ -28,7 +28,7 @@ _DECIDERS = ("authentication", "impersonation", "authorization", "admission")  #
 
 # What is seen first at 1280 pixels: what became of it, who, and what it was about; the others follow.
 COLUMNS = {
-    "denied": ("time", "code", "username", "verb", "resource", "name", "reason", "decided_by", "namespace", "wanted", "impersonator", "identity",
+    "denied": ("time", "code", "username", "reason", "verb", "resource", "name", "decided_by", "namespace", "wanted", "impersonator", "identity",
                "client", "source_ip", "source", "line"),
     "impersonation": ("outcome", "time", "impersonator", "username", "wanted", "verb", "resource", "name", "refusal", "namespace", "identity",
                       "client", "source_ip", "source", "line"),

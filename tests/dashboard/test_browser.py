@@ -41,7 +41,7 @@ VIEWS = {
 }  # fmt: skip
 
 # Theme, place and height; where they end, nothing is cut in two.
-README = {"dashboard-overview": ("light", "", 724), "dashboard-why": ("dark", "{chained}&tab=Why", 900)}
+README = {"dashboard-overview": ("light", "", 724), "dashboard-why": ("dark", "{chained}&tab=Why", 802)}
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -202,6 +202,14 @@ def test_a_change_leads_to_its_event(tab: Tab, changed: str) -> None:
 
 def test_a_difference_leads_to_the_request_that_made_it(tab: Tab, changed: str) -> None:
     tab.open(f"{changed}&tab=Diff").row(0, 0).says("evidence").follow("Open the event", "event")
+
+
+def test_a_field_leads_to_why_it_is_so(tab: Tab, changed: str) -> None:
+    path = tab.open(f"{changed}&tab=Fields").cells(0)[0][0]
+    tab.row(0, 0).follow("Why this?", "object")
+    query = parse_qs(urlsplit(tab.page.url).query)
+    assert (query["tab"], query["event"]) == (["Why"], [path]) and "at" in query
+    tab.says("Before and after")
 
 
 def test_why_leads_to_the_root_and_its_event(tab: Tab, capture_lake: Path, chained: str) -> None:

@@ -53,9 +53,7 @@ def test_impersonation_shows_who_was_refused(page: Page, capture_lake: Path) -> 
 
 
 def test_denials_show_their_reason_in_view(page: Page, capture_lake: Path) -> None:
-    ends = widths(page(capture_lake, "access?tab=Denials"))
-    assert ends["name"] < WIDE, "the reason begins in view"
-    assert list(ends).index("reason") == list(ends).index("name") + 1
+    assert widths(page(capture_lake, "access?tab=Denials"))["reason"] < WIDE
 
 
 def silent(seconds: int) -> list[dict[str, object]]:
