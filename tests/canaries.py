@@ -145,8 +145,6 @@ EVENTS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 ALL: dict[str, Form] = FORMS | MORE_FORMS
-# Signs of a document, a script or a sentence, which nobody splits into arguments at its blanks.
-_WHOLE = ("\n", "{", "[", '"', "|", "'", "-----", ": ", " : ")
 
 
 def events(full: bool = False) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -156,16 +154,25 @@ def events(full: bool = False) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for n, (form, made) in enumerate(ALL.items()):
         chosen = places if full else [places[n % len(places)], places[(n // len(places) + 3 * n + 7) % len(places)]]
         for place in dict.fromkeys(chosen):
-            if "arguments" in place and any(sign in made("") for sign in _WHOLE):
+            if "arguments" in place and is_whole(made("")):
                 continue
-            put = PLACES[place]
             number += 1
             c = canary(number)
-            yield f"{form} · {place}", c, _event(number, put(made(c)))
+            yield f"{form} · {place}", c, placed(number, place, made(c))
     for name, build in EVENTS.items():
         number += 1
         c = canary(number)
         yield name, c, _event(number, build(c))
+
+
+def is_whole(shown: str) -> bool:
+    """Whether it is a document, a script or a sentence, which nobody splits into arguments at its blanks."""
+    return any(sign in shown for sign in ("\n", "{", "[", '"', "|", "'", "-----", ": ", " : "))
+
+
+def placed(number: int, place: str, shown: str) -> dict[str, Any]:
+    """An event with a text at one of PLACES."""
+    return _event(number, PLACES[place](shown))
 
 
 def _event(number: int, fields: dict[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def announces_number(name: str) -> bool:
 _SEP: Final = r"\s*(?:=>|:=|[=:])\s*"
 _NOT: Final = (
     r"(?!redacted:|…<|<masked>|\*{3}|\$[({]|(?-i:\$[A-Z_][A-Z0-9_]*(?![A-Za-z0-9]))|\{\{|%[dsqvx]\b|"
-    r"(?:null|nil|true|false|None|(?:Invalid|Unsupported|Duplicate|Required) value)\b)"
+    r"(?<=auth-token=)simple(?![\w-])|(?:null|nil|true|false|None|(?:Invalid|Unsupported|Duplicate|Required) value)\b)"
 )
 # Shorthands of redact.toml. Python's \s includes \x1f, which stands between the arguments of a command.
 _SHORT: Final = {
@@ -142,16 +142,17 @@ _BESIDE: Final = (
     (rf"(?:{NAMES})s?[\"']?[ \t]*:[ \t]*\r?\n", rf"(?:[ \t]*-[ \t]{_SCALAR}|[ \t]+(?!-){_SCALAR})+", "\n"),
 )
 # (lead, value): what stands before a value that a name announces, and the value.
+_NO_OBJECT: Final = r"""(?!\{\s*(?:\\*["']|\}))"""
 _NAMED: Final = (
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}"', r'(?:\\.|[^"\\])+'),
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}(?P<e>\\+)"', r'.+?(?=(?<!\\)(?P=e)"|(?<!\\)"|$)'),
     (rf"(?:{NAMES})s?{_QUOTE}{_SEP}\\*'", r"[^'\n]+"),
     (rf"(?:{NAMES})[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*\n", r"(?:[ \t]+[^\n]*(?:\n|$))+"),
     (rf"{_KEY}+", r"""(?![|>][-+0-9]*[ \t]*$|["'])(?:(?!\\n)[^\n\x1f"])+"""),
-    (rf"(?:{NAMES}){_QUOTE}(?:=>|:=|=|:(?!//))", "WORD"),
+    (rf"(?:{NAMES}){_QUOTE}(?:=>|:=|=|:(?!//))", _NO_OBJECT + "WORD"),
     (rf"(?:{NAMES})[ \t\x1f]*(?:=>|:=|=)[ \t\x1f]*[\"']?", "WORD"),
     (rf"(?:{NAMES}):\x1f[\"']?|\w-(?:{NAMES}):[ \t]+", "WORD"),
-    (rf"(?:{NAMES})\\*[\"'][ \t]*:[ \t]*", "WORD"),
+    (rf"(?:{NAMES})\\*[\"'][ \t]*:[ \t]*", _NO_OBJECT + "WORD"),
     (rf"(?:{_PLAIN})[ \t]{{0,3}}:[ \t]+(?:[&!]\S+[ \t]+)?", "WORD"),
     (rf"(?:{NAMES}):[ \t]+", r"(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}"),
     (rf"(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{NAMES})[ \t\x1f]+[\"']?", r"(?!-)WORD"),
@@ -188,7 +189,7 @@ def listed(needle: str | list[str]) -> tuple[str, ...]:
 
 def _spellings(word: str) -> Iterator[str]:
     """A name of [names] in lower case, with each of the signs that may stand for `_`."""
-    bare = re.sub(r"\(\?[^)]*?:|\(\?<!\[[^]]*\]\)|\[[^]]*\]|\)", "", word).lower().lstrip("_")
+    bare = re.sub(r"\(\?[^)<]*?:|\(\?<![^()]*\)|\[[^]]*\]|\)", "", word).lower().lstrip("_")
     yield from {bare.replace("_", sign) for sign in ("_", "-", ".", "")}
 
 

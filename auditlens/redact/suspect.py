@@ -14,7 +14,7 @@ from auditlens.redact import rules
 
 # Blanks, the end of an argument and the start of the next, as they are, in JSON and in a URI.
 _BLANK: Final = r"(?:\s|\\+[nrt]|\+|%20|%09|\\*\"[],\s]*\\*\"|\\*[\"']|&command=|\\+u0026command=)"
-_LOOK_BACK: Final = re.compile(r"\(\?<!\[[^]]*\]\)")  # which RE2 lacks
+_LOOK_BACK: Final = re.compile(r"\(\?<![^()]*\)")  # which RE2 lacks
 _HINTED: Final = _LOOK_BACK.sub("", f"{rules.NAMES}|{rules.HEADERS}")
 _NAMED: Final = "|".join(
     (
