@@ -23,8 +23,14 @@ Held = list[tuple[str, str]]  # (what and where, the canary)
 
 
 def found(stored: bytes, held: Held) -> list[str]:
-    """Which of them can be found, in any spelling."""
-    return [name for name, c in held if any(s in stored for s in spellings(c.encode()))]
+    """Which of them can be found, in any spelling: by the start that makes them unique, for some forms cut them short."""
+    small = stored.lower()
+    return [
+        name
+        for name, c in held
+        if (start := c[:10].encode()).lower() in small
+        or any(s in stored for once in spellings(start) for s in (once, *(list(spellings(once))[1:4] if once != start else ())))
+    ]
 
 
 ODD = [name for name, _, _ in canaries.odd_lines()]  # JSON that a reader of JSON does not write again as it stood

@@ -127,6 +127,7 @@ _NEXT: Final = r"""(?:[\s,;"'-]|\\[nrt"'])*"""
 _VALUE: Final = rf"\bvalue{_QUOTE}\s*[:=]\s*{_QUOTE}"
 _SCALAR: Final = r"(?![^\n]*:(?:[ \t]|\r?$))[^\s][^\n]*(?:\n|$)"
 
+_UPPER = r"(?<![\w-])(?=(?-i:(?:ENV|ARG)[ \t]+[A-Z0-9_]+[ \t]))"  # in the midst of a line
 # (lead, value, needle): the same where more than the name says it; the needle is in every text that it fits.
 _BESIDE: Final = (
     # as the server words errors of validation
@@ -137,12 +138,12 @@ _BESIDE: Final = (
     (rf"(?:{NAMES})s?{_QUOTE}\s*[:=]\s*\{{\s*{_QUOTE}{_VALUE}", r"""[^\n"'\\<>]+""", "value"),
     (rf"<(?:[\w:-]{{0,99}}(?:{NAMES}))>", r"[^<\n]+(?=</)", "</"),
     (rf"\bdefine\(\s*['\"]\w*(?:{NAMES})['\"]\s*,\s*['\"]", r"[^'\"\n]+", "define("),
-    (rf"(?:^|\\n|[\"'])[ \t]*(?:ENV|ARG)[ \t]+\w*(?:{NAMES})[ \t]+", "WORD", ""),
+    (rf"(?:(?:^|\\n|[\"'])[ \t]*|{_UPPER})(?:ENV|ARG)[ \t]+\w*(?:{NAMES})[ \t]+", "WORD", ""),
     (rf"(?:{NAMES})s?{_QUOTE}[ \t]*[:=][ \t]*\[", r"[^\]\n]+", "["),
     (rf"(?:{NAMES})s?[\"']?[ \t]*:[ \t]*\r?\n", rf"(?:[ \t]*-[ \t]{_SCALAR}|[ \t]+(?!-){_SCALAR})+", "\n"),
 )
-# (lead, value): what stands before a value that a name announces, and the value.
 _NO_OBJECT: Final = r"""(?!\{\s*(?:\\*["']|\}))"""
+# (lead, value): what stands before a value that a name announces, and the value.
 _NAMED: Final = (
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}"', r'(?:\\.|[^"\\])+'),
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}(?P<e>\\+)"', r'.+?(?=(?<!\\)(?P=e)"|(?<!\\)"|$)'),
@@ -231,7 +232,8 @@ def _coded(word: str) -> Iterator[str]:
 
 
 PACKED_START: Final[str] = TOML["words"]["packed"]
-CODED: Final = (PACKED_START, *dict.fromkeys(c for word in TOML["words"]["coded"] for c in _coded(word)))
+_TWICE: Final = (c for word in TOML["words"]["coded_twice"] for once in _coded(word) for c in _coded(once))
+CODED: Final = (PACKED_START, *dict.fromkeys((*(c for word in TOML["words"]["coded"] for c in _coded(word)), *_TWICE)))
 BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])")
 
 
