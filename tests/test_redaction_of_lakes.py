@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import re
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import CAPTURES, auditlens, content, event, imported, needs_captures, rows, text, write
 
+from auditlens import engine
+from auditlens.forensics.evidence import Found, evidence
 from auditlens.importing.transform import connection
 from auditlens.lake import Lake
 from auditlens.lake.maintenance import compact
@@ -173,7 +176,17 @@ def test_a_value_is_hidden_wherever_it_stands(tmp_path: Path, place: str, shape:
         case "wrapped":
             line = json.dumps({"log": line.decode(), "stream": "stdout", "time": "2026-11-23T12:00:00Z"}).encode() + b"\n"
     imported(tmp_path / "lake", write(tmp_path / "a.log", line))
-    assert not leaks(tmp_path / "lake", {PASSWORD, TOKEN.encode(), TOKEN.split(".")[1].encode()})
+    values = {PASSWORD, TOKEN.encode(), TOKEN.split(".")[1].encode()}
+    assert not leaks(tmp_path / "lake", values)
+    shown = "\n".join(str(one) for one in _evidence_of(tmp_path / "lake")).encode()
+    assert b"redacted:hmac:" in shown or shape == "torn"
+    assert not [value for value in values if any(s in shown for s in spellings(value))], "nor in the lines that evidence shows"
+
+
+def _evidence_of(lake: Path) -> list[Found]:
+    with contextlib.closing(engine.connect(Lake(lake))) as con:
+        of = engine.query(con, "select source, line, item from audit union all select source, line, item from rejects", {})
+    return evidence(Lake(lake), of)[0]
 
 
 def test_rejects_keep_their_text_only_up_to_the_first_body(tmp_path: Path) -> None:

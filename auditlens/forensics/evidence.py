@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from auditlens import engine
 from auditlens.errors import UsageError
+from auditlens.formats import Reader, read_event
 from auditlens.importing.files.chunks import FINGERPRINT, fingerprint
 from auditlens.importing.files.tail import siblings
 from auditlens.importing.sources import STDIN, SourceFile, Stream, Unreadable, decompression_errors
 from auditlens.lake import Lake
 from auditlens.output import plain
+from auditlens.records import Chunk, Event, Record
 from auditlens.redact import NO_REDACTION, Redactor
 
 if TYPE_CHECKING:
@@ -129,8 +131,16 @@ def evidence(
     hide = Redactor.from_config() if not raw and any(s.redacted for s in slices.values()) else NO_REDACTION
     for one in slices.values():
         for row in one.rows:
-            row.content = (hide if one.redacted else NO_REDACTION).text(row.raw) if row.path else None
+            row.content = (hide if one.redacted else NO_REDACTION).text_of(row.raw, _events(row.raw)) if row.path else None
     return rows, list(dict.fromkeys(note for one in slices.values() for row in one.rows if (note := _note(row, one))))
+
+
+def _events(line: bytes) -> Iterator[Event]:
+    """The audit events in a line, whatever they are wrapped in."""
+    reader = Reader()
+    for record in (*reader.feed(Chunk(line, 1, 0)), *reader.close()):
+        if isinstance(record, Record) and record.format == "audit" and isinstance(event := read_event(record), Event):
+            yield event
 
 
 def _rows(con: duckdb.DuckDBPyConnection, of: str | pl.DataFrame) -> tuple[list[Found], dict[str, dict[str, Any]]]:

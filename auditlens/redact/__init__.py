@@ -11,7 +11,7 @@ value; which one it is, body, uri and text decide.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from auditlens.redact.body import Pass
 from auditlens.redact.key import Key, RedactKeyError, configured, is_configured
 from auditlens.redact.rules import OWN_ANNOTATIONS, RESOURCES
 from auditlens.redact.suspect import LOG_SUSPECT, SUSPECT, may_hold_in_log, needs
-from auditlens.redact.text import TOKEN, header, hide, kept
+from auditlens.redact.text import TOKEN, header, hide, in_strings, kept
 
 __all__ = [
     "LOG_SUSPECT",
@@ -90,6 +90,13 @@ class Redactor:
         shown, rest = kept(text, self._shown)
         return shown + self.whole(rest) if rest else shown
 
+    def text_of(self, text: bytes, events: Iterable[Event]) -> str:
+        """What text() keeps of a line that holds these events, without the values of their bodies that it repeats before them."""
+        found = Pass(self.token)
+        for event in events:
+            found.event(event)
+        return found.repeated(self.text(text))
+
     def line(self, text: str) -> str:
         """Text of a log entry without the credentials in it; what may hold a whole object is cut there."""
         return self.text(text.encode("utf-8", "surrogateescape")) if may_hold_in_log(text) else text
@@ -107,7 +114,13 @@ class Redactor:
         return f"…<{len(raw)} bytes, {self.token(raw)}>"
 
     def _shown(self, text: str) -> str:
-        text = hide(uris.in_text(text, self.uri), self.token)
+        named = "secret" in text.lower()  # what the server says of one may quote it
+
+        def clean(inner: str) -> str:
+            inner = hide(uris.in_text(inner, self.uri), self.token)
+            return Pass(self.token).quoted(inner) if named else inner
+
+        text = clean(in_strings(text, clean))
         return rules.TORN.sub(lambda m: m[1] + self.token(m[2].encode()), text)
 
 
@@ -131,6 +144,9 @@ class _Keep(Redactor):
 
     def text(self, text: bytes) -> str:
         return text.decode("utf-8", "replace")
+
+    def text_of(self, text: bytes, events: Iterable[Event]) -> str:
+        return self.text(text)
 
     def line(self, text: str) -> str:
         return text

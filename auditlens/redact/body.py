@@ -6,6 +6,7 @@ What holds nothing stays as its bytes stood, numbers to the letter.
 from __future__ import annotations
 
 import binascii
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -103,6 +104,17 @@ class Pass:
         for value in sorted(self.seen, key=len, reverse=True):
             message = message.replace(value, self.seen[value])
         return message
+
+    def repeated(self, text: str) -> str:
+        """A text without the values that were seen, as they stand and as strings in strings write them."""
+        for value in sorted(self.seen, key=len, reverse=True):
+            shown = value
+            for _ in range(3):
+                text = text.replace(shown, self.seen[value])
+                if (quoted := json.dumps(shown, ensure_ascii=False)[1:-1]) == shown:
+                    break
+                shown = quoted
+        return text
 
     # -- bodies
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -18,6 +19,11 @@ _ARGUMENT: Final = "\x1f"  # stands between the arguments of a command: white sp
 _DURATION: Final = re.compile(r"(?:[\d.]+(?:[nµum]?s|m|h))*")  # httplog's own authorization="12ms"
 _MAX_CODED: Final = 1 << 20
 _PERCENT: Final = re.compile(r"""[^\s"'<>%]*%[0-9A-Fa-f]{2}[^\s"'<>]*""")
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*+)("|\\?\Z)', re.DOTALL)  # the last may break off
+_LONE: Final = re.compile("[\ud800-\udfff]")  # which no file can hold but as an escape
+_OPEN: Final = re.compile(r"BEGIN [A-Z0-9 ]*PRIVATE KEY(?![\s\S]*PRIVATE KEY)")  # a key that may go on in the next string
+_MAX_STRINGS: Final = 4  # strings in strings; each costs as many backslashes again
+_decode: Final = json.JSONDecoder(strict=False).decode
 _LETTER: Final = re.compile(r"\\u00([2-7][0-9A-Fa-f])")
 
 
@@ -37,6 +43,24 @@ def hide(text: str, token: Token, *, identity: bool = False) -> str:
 def _read(text: str, inner: str, token: Token) -> str:
     """What a reader who undoes the codes in a text sees, where that holds a value; else the text."""
     return clean if inner != text and (clean := _hide(inner, token, False)) != inner else text
+
+
+def in_strings(text: str, clean: Callable[[str], str], depth: int = 0) -> str:
+    """The text with what stands in its strings in quotes made clean as their reader sees it: without escapes, as deep as they are."""
+
+    def one(found: re.Match[str]) -> str:
+        if "\\" not in found[1]:
+            return found[0]
+        try:
+            inner = _decode(f'"{found[1]}"')
+        except ValueError:
+            return found[0]
+        if _OPEN.search(inner):
+            return found[0]
+        new = clean(in_strings(inner, clean, depth + 1) if depth < _MAX_STRINGS else inner)
+        return found[0] if new == inner else json.dumps(new, ensure_ascii=_LONE.search(new) is not None)[:-1] + found[2]
+
+    return _STRING.sub(one, text) if "\\" in text else text
 
 
 def _hide(text: str, token: Token, identity: bool) -> str:
