@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
+from canary_events import LAST, MORE_EVENTS, REF, command, pod
 from canary_forms import MORE_FORMS, Form, b64, jwt
 from conftest import event, text
 
@@ -74,33 +75,23 @@ FORMS: dict[str, Form] = {
     "literal": lambda c: f"kubectl create secret generic a --from-literal=p={c}",
 }
 
-REF = {"resource": "secrets", "namespace": "shop", "name": "db", "apiVersion": "v1"}
 CM = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "c", "namespace": "shop"}}
-LAST = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def _pod(**container: Any) -> dict[str, Any]:
-    return {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", **container}]}}
-
-
-def _exec(words: list[str], coder: Callable[[str], str] = quote_plus) -> str:
-    return "/api/v1/namespaces/shop/pods/p/exec?container=a&" + "&".join(f"command={coder(w)}" for w in words)
 
 
 # Where such a text may stand in an event.
 PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     "ConfigMap": lambda t: {"verb": "update", "requestObject": CM | {"data": {"a.txt": t}}},
     "list": lambda t: {"verb": "list", "responseObject": {"kind": "ConfigMapList", "items": [CM | {"data": {"a": t}}]}},
-    "command": lambda t: {"verb": "create", "responseObject": _pod(command=["sh", "-c", t])},
-    "arguments": lambda t: {"verb": "create", "responseObject": _pod(args=t.split(" "))},
-    "variable": lambda t: {"verb": "create", "requestObject": _pod(env=[{"name": "CONFIG", "value": t}])},
+    "command": lambda t: {"verb": "create", "responseObject": pod(command=["sh", "-c", t])},
+    "arguments": lambda t: {"verb": "create", "responseObject": pod(args=t.split(" "))},
+    "variable": lambda t: {"verb": "create", "requestObject": pod(env=[{"name": "CONFIG", "value": t}])},
     "annotation": lambda t: {"verb": "update", "requestObject": CM | {"metadata": {"annotations": {"a/b": t}}}},
     "last-applied": lambda t: {"requestObject": CM | {"metadata": {"annotations": {LAST: json.dumps(CM | {"data": {"a": t}})}}}},
     "merge patch": lambda t: {"verb": "patch", "requestObject": {"data": {"a": t}}},
     "JSON patch": lambda t: {"verb": "patch", "requestObject": [{"op": "add", "path": "/data/a", "value": t}]},
-    "exec": lambda t: {"verb": "create", "requestURI": _exec(["sh", "-c", t])},
-    "exec, arguments": lambda t: {"verb": "create", "requestURI": _exec(t.split(" "))},
-    "exec, %20": lambda t: {"verb": "create", "requestURI": _exec(["sh", "-c", t], quote)},
+    "exec": lambda t: {"verb": "create", "requestURI": command(["sh", "-c", t])},
+    "exec, arguments": lambda t: {"verb": "create", "requestURI": command(t.split(" "))},
+    "exec, %20": lambda t: {"verb": "create", "requestURI": command(["sh", "-c", t], quote)},
     "user agent": lambda t: {"userAgent": f"curl/8 {t}"},
     "extra": lambda t: {"user": {"username": "eve", "groups": ["g"], "extra": {"x.example/note": [t]}}},
     "impersonated": lambda t: {"impersonatedUser": {"username": "bob", "extra": {"note": [t]}}},
@@ -132,9 +123,9 @@ EVENTS: dict[str, Callable[[str], dict[str, Any]]] = {
                               "verb": "patch", "requestObject": {"secret": c}},
     "authorizeToken": lambda c: {"responseObject": {"kind": "OAuthAccessToken", "apiVersion": "oauth.openshift.io/v1",
                                                     "authorizeToken": c}},
-    "env": lambda c: {"responseObject": _pod(env=[{"name": "DB_PASSWORD", "value": c}])},
-    "env of a key": lambda c: {"responseObject": _pod(env=[{"value": c, "name": "STRIPE_API_KEY"}])},
-    "probe": lambda c: {"responseObject": _pod(livenessProbe={"httpGet": {"httpHeaders": [
+    "env": lambda c: {"responseObject": pod(env=[{"name": "DB_PASSWORD", "value": c}])},
+    "env of a key": lambda c: {"responseObject": pod(env=[{"value": c, "name": "STRIPE_API_KEY"}])},
+    "probe": lambda c: {"responseObject": pod(livenessProbe={"httpGet": {"httpHeaders": [
         {"name": "Authorization", "value": f"Bearer {c}"}]}})},
     "CRD": lambda c: {"requestObject": {"kind": "Database", "apiVersion": "x.example/v1", "spec": {"adminPassword": c}}},
     "CRD, patch": lambda c: {"verb": "patch", "requestObject": [{"op": "add", "path": "/spec/auth/token", "value": c}]},
@@ -159,7 +150,7 @@ def events(full: bool = False) -> Iterator[tuple[str, str, dict[str, Any]]]:
             number += 1
             c = canary(number)
             yield f"{form} · {place}", c, placed(number, place, made(c))
-    for name, build in EVENTS.items():
+    for name, build in (EVENTS | MORE_EVENTS).items():
         number += 1
         c = canary(number)
         yield name, c, _event(number, build(c))
@@ -239,9 +230,9 @@ def log_lines() -> Iterator[tuple[str, str, bytes]]:
                 case "value":
                     rest = f'"Something happened" err={json.dumps(shown)}'
                 case "httplog":
-                    rest = f'"HTTP" verb="GET" URI="{_exec(["sh", "-c", shown])}" latency="1ms" userAgent={json.dumps(shown)} resp=200'
+                    rest = f'"HTTP" verb="GET" URI="{command(["sh", "-c", shown])}" latency="1ms" userAgent={json.dumps(shown)} resp=200'
                 case _:
-                    rest = f'"Trace[12]: \\"Get\\" url:{_exec(["sh", "-c", shown])},user-agent:x (1ms):"'
+                    rest = f'"Trace[12]: \\"Get\\" url:{command(["sh", "-c", shown])},user-agent:x (1ms):"'
             yield f"{form} · {place}", c, (head.format(number % 1_000_000) + rest + "\n").encode()
     c = canary(899_001)
     yield "lone patch", c, (head.format(1) + f'Request Body: {{"data":{{"p":"{b64(c)}"}}}}\n').encode()

@@ -316,14 +316,14 @@ MORE_FORMS: dict[str, Form] = {
     "Terraform cloud": lambda c: f"{c[:14]}.atlasv1.{c}{c}{c[:12]}",
     "Tailscale": lambda c: f"tskey-auth-{c}-{c}",
     "1Password": lambda c: f"ops_eyJ{c}{c}",
+    "pw": lambda c: f"DB_PW={c}",
+    "credential": lambda c: json.dumps({"credentials": c}),
     "Sourcegraph": lambda c: f"sgp_{c}{c[:16]}",
 }
 
 # Kept: the same shape is mostly something else, and nothing beside it says what it is.
 KEPT: dict[str, Form] = {
     "pgpass": lambda c: f"db:5432:*:admin:{c}",
-    "pw": lambda c: f"DB_PW={c}",
-    "credential": lambda c: json.dumps({"credentials": c}),
     "JSON map under name": lambda c: json.dumps({"tokens": {"a": c}}),
     "Mailgun": lambda c: f"key-{c}12345678",
     "Cloudflare origin": lambda c: f"v1.0-{c}{c}",

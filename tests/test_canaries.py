@@ -11,8 +11,10 @@ from pathlib import Path
 
 import canaries
 import pytest
+from canary_events import KEPT_EVENTS
 from canary_forms import KEPT
-from conftest import auditlens, text, write
+from conftest import auditlens, event, text, write
+from test_redact import parsed
 from test_redaction_of_lakes import spellings, stored_text
 
 from auditlens.formats.registry import SAMPLES
@@ -147,3 +149,11 @@ def test_what_is_kept_by_intent_is_kept(form: str) -> None:
     c = canaries.canary(1)
     shown = KEPT[form](c)
     assert hide(shown, Redactor(b"k" * 32).token) == shown
+
+
+@pytest.mark.parametrize("form", KEPT_EVENTS)
+def test_what_an_event_keeps_by_intent_is_kept(form: str) -> None:
+    c = canaries.canary(1)
+    before = parsed(text(event(1, **KEPT_EVENTS[form](c))))
+    after = Redactor(b"k" * 32).event(before)
+    assert found(str(after).encode(), [(form, c)]) == [form]

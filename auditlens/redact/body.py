@@ -94,7 +94,13 @@ class Pass:
         if isinstance(value, str):
             return change(value)
         if isinstance(value, dict):
-            return {change(k): self.strings(v, partial(self.named, k) if _announces(k) else change) for k, v in value.items()}
+            about = _announces(str(value.get("field", "")))
+            return {
+                change(k): self.strings(
+                    v, partial(self.named, k) if _announces(k) else self.invalid if about and k == "message" else change
+                )
+                for k, v in value.items()
+            }
         return [self.strings(v, change) for v in value] if isinstance(value, list) else value
 
     def quoted(self, message: str) -> str:
@@ -158,8 +164,20 @@ class Pass:
         if named is not None:
             rule, own = named, True
         announced = _pair(fields)
-        new = {k: Raw(self.member(k, v, fields, rule, own, announced, depth)) for k, v in fields.items()}
+        cause = _announces(_text(fields.get("field")) or "")  # Status.details.causes[]: a field, and what is wrong with it
+        new = {
+            k: Raw(self.cause(v) if cause and k == "message" else self.member(k, v, fields, rule, own, announced, depth))
+            for k, v in fields.items()
+        }
         return _same(raw, encode(new))
+
+    def cause(self, value: bytes) -> bytes:
+        """The message of a cause, about the value of a secret field."""
+        return encode(self.strings(msgspec.json.decode(value), self.invalid))
+
+    def invalid(self, message: str) -> str:
+        """A message about a secret field without the value it quotes."""
+        return rules.INVALID.sub(lambda m: m[1] + self.hidden(m[2], False), message)
 
     def member(
         self, key: str, value: bytes, fields: dict[str, bytes], rule: ObjectRule | None, own: bool, announced: str, depth: int
@@ -167,17 +185,23 @@ class Pass:
         """One member of an object; `announced` is the name that another member gives to its `value`."""
         if rule and own and (paths := rule.first.get(key.lower())):
             return self.field(value, paths)
-        if key == "value" and "op" in fields:
-            return self.operation(_text(fields.get("path")), value, rule, own, depth)
+        if key.lower() == "value" and any(k.lower() == "op" for k in fields):
+            return self.operation(
+                _text(next((v for k, v in fields.items() if k.lower() == "path"), None)), value, rule, own, depth
+            )
         if own and key in _INHERIT:
             return self.value(value, rule, True, depth + 1)
         if own and key in ("message", "details") and _text(fields.get("kind")) == "Status":
             old = msgspec.json.decode(value)
             return value if (said := self.strings(old, self.quoted)) == old else encode(said)
-        if key.lower() == "value" and announced and value[:1] == b'"':
+        if own and key == "status" and self.seen:  # of a review, which may quote its token
+            return encode(self.strings(msgspec.json.decode(value), self.quoted))
+        if key.lower() in ("value", "default") and announced and value[:1] == b'"':
             return encode(self.named(announced, _STR.decode(value)))
         if _announces(key) and (secret := self.secret(key, value)) is not None:
             return secret
+        if _maybe(key, value):
+            return self.leaf(value, False)
         if key == "auth" and value[:1] == b'"' and b":" in (rules.decoded(_STR.decode(value)) or b""):
             return self.leaf(value, True)
         return self.annotated(key, value, rule, depth)
@@ -283,12 +307,18 @@ def _announces(key: str) -> bool:
     return key not in rules.OWN_ANNOTATIONS and rules.announces(key)
 
 
+def _maybe(key: str, value: bytes) -> bool:
+    """Whether the key may announce a secret, and the value looks like one."""
+    return rules.may_announce(key) and value[:1] == b'"' and rules.is_random(_STR.decode(value))
+
+
 def _pair(fields: dict[str, bytes]) -> str:
     """The name in an object of a name and a value, where it announces a secret one."""
-    if "op" in fields or not any(key.lower() == "value" for key in fields):
+    value = next((v for key, v in fields.items() if key.lower() in ("value", "default")), None)
+    if "op" in fields or value is None:
         return ""
     names = (_text(value) for key, value in fields.items() if key.lower() in rules.PAIRS)
-    return next((name for name in names if name and _announces(name)), "")
+    return next((name for name in names if name and (_announces(name) or _maybe(name, value))), "")
 
 
 def _named(raw: bytes, fields: dict[str, bytes]) -> ObjectRule | None:

@@ -99,10 +99,22 @@ def is_header(name: str) -> bool:
     return _HEADER.search(name) is not None
 
 
+def may_announce(name: str) -> bool:
+    """Whether a value under that name is secret where it `is_random`."""
+    return _MAYBE.search(name) is not None
+
+
+def is_random(text: str) -> bool:
+    """Whether a text looks as if a machine had made it, and names nothing."""
+    return _RANDOM.fullmatch(text) is not None
+
+
 def announces_number(name: str) -> bool:
     """Whether a number under that name is secret, too."""
     return _PLAIN_NAME.search(name) is not None
 
+
+_MAYBE: Final = re.compile(rf"(?i)(?:{'|'.join(TOML['names']['random'])})s?\Z")
 
 # -- words
 
@@ -115,8 +127,10 @@ _NOT: Final = (
 _SHORT: Final = {
     "GAP": r"(?:\s|\\+[nrt])+",
     "WORD": r"""(?:(?<=\x1f)[^\x1f]+|[^\s"'&<>\\]*(?:(?:\\u[0-9a-f]{4}|\\{1,2}(?=[\w$!#%](?<![nrtux]))|(?<=\w)['<](?=\w))[^\s"'&<>\\]*)*[^\s"'&<>\\,;.:)\]}])""",
+    "RANDOM": r"(?=[\w.~+/=-]*\d)(?=[\w.~+/=-]*(?-i:[A-Z]))(?=[\w.~+/=-]*(?-i:[a-z]))(?![\w-]*\.[\w.-]*/)[\w.~+/=-]{16,}(?![\w.~+/=:-])",
     "REST": r"""[^"'\\\n\x1f]+""",
 }
+_RANDOM: Final = re.compile(_SHORT["RANDOM"])
 _QUOTE: Final = r"""(?:\\*["'])?"""
 # A key of YAML, at the start of a line that may stand in a string.
 _KEY: Final = rf"""(?:^|\\n)[ \t-]*["']?[\w.-]{{0,99}}(?:{NAMES})["']?[ \t]*:[ \t]"""
@@ -132,11 +146,24 @@ _UPPER = r"(?<![\w-])(?=(?-i:(?:ENV|ARG)[ \t]+[A-Z0-9_]+[ \t]))"  # in the midst
 _BESIDE: Final = (
     # as the server words errors of validation
     (rf'(?:{NAMES})s?(?:\[[^\]\n]{{0,99}}\])?: (?:Invalid|Unsupported|Duplicate) value: \\*"', r'(?:\\[^"]|[^"\\])+', " value: "),
+    (
+        rf"\bmessage{_QUOTE}\s*:\s*{_QUOTE}(?:Invalid|Unsupported|Duplicate) value: \\*\"",
+        rf"[^\n\"\\]{{1,512}}+(?=[^{{}}\n]{{0,300}}\bfield{_QUOTE}\s*:\s*{_QUOTE}[\w.\[\]-]{{0,200}}(?:{NAMES})\\*[\"'])",
+        " value: ",
+    ),
     # a name and a value side by side in YAML, XML or JSON: name: DB_PASSWORD, value: …
     (rf"{_PAIRED}(?:{NAMES}){_QUOTE}{_NEXT}{_VALUE}", r"""[^\n"'\\<>]+""", "value"),
     (rf"{_VALUE}", rf"""[^\n"'\\<>]{{1,512}}+(?={_QUOTE}{_NEXT}{_PAIRED}(?:{NAMES})(?![\w.-]))""", "value"),
     (rf"(?:{NAMES})s?{_QUOTE}\s*[:=]\s*\{{\s*{_QUOTE}{_VALUE}", r"""[^\n"'\\<>]+""", "value"),
-    (rf"<(?:[\w:-]{{0,99}}(?:{NAMES}))>", r"[^<\n]+(?=</)", "</"),
+    (rf"<[\w:-]{{0,99}}(?:{NAMES})(?:\s[^<>\n]{{0,200}})?>\s*(?:<!\[CDATA\[)?", r"[^<\s][^<]*?(?=\s*(?:\]\]>)?\s*</)", "</"),
+    (rf"<(?:key|name)>[\w.-]{{0,99}}(?:{NAMES})</(?:key|name)>\s*<(?:string|value)>", r"[^<\n]+", "</"),
+    (rf"_header\s+[\w-]{{0,99}}(?:{NAMES})\s+\\*[\"']?", "WORD", "_header"),
+    (
+        rf"(?:^|\\n)[ \t]*[\w.-]{{0,99}}(?:{NAMES})[ \t]+",
+        r"(?=\S*\d)[^\s\"'<>]{{8,}}(?=[ \t]*\r?$)".replace("{{", "{").replace("}}", "}"),
+        "",
+    ),
+    (rf"(?:{NAMES})[ \t]*[=:][ \t]*\\\r?\n[ \t]*", "WORD", "\n"),
     (rf"\bdefine\(\s*['\"]\w*(?:{NAMES})['\"]\s*,\s*['\"]", r"[^'\"\n]+", "define("),
     (rf"(?:(?:^|\\n|[\"'])[ \t]*|{_UPPER})(?:ENV|ARG)[ \t]+\w*(?:{NAMES})[ \t]+", "WORD", ""),
     (rf"(?:{NAMES})s?{_QUOTE}[ \t]*[:=][ \t]*\[", r"[^\]\n]+", "["),
@@ -148,10 +175,10 @@ _NAMED: Final = (
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}"', r'(?:\\.|[^"\\])+'),
     (rf'(?:{NAMES})s?{_QUOTE}{_SEP}(?P<e>\\+)"', r'.+?(?=(?<!\\)(?P=e)"|(?<!\\)"|$)'),
     (rf"(?:{NAMES})s?{_QUOTE}{_SEP}\\*'", r"[^'\n]+"),
-    (rf"(?:{NAMES})[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*\n", r"(?:[ \t]+[^\n]*(?:\n|$))+"),
+    (rf"(?:{NAMES})[\"']?[ \t]*:[ \t]*(?:[!&]\S+[ \t]+)?[|>][-+0-9]*[ \t]*\n", r"(?:[ \t]+[^\n]*(?:\n|$))+"),
     (rf"{_KEY}+", r"""(?![|>][-+0-9]*[ \t]*$|["'])(?:(?!\\n)[^\n\x1f"])+"""),
     (rf"(?:{NAMES}){_QUOTE}(?:=>|:=|=|:(?!//))", _NO_OBJECT + "WORD"),
-    (rf"(?:{NAMES})[ \t\x1f]*(?:=>|:=|=)[ \t\x1f]*[\"']?", "WORD"),
+    (rf"(?:{NAMES})[ \t\x1f]*(?:=>|:=|=)[ \t\x1f]*[\"']{{0,3}}", "WORD"),
     (rf"(?:{NAMES}):\x1f[\"']?|\w-(?:{NAMES}):[ \t]+", "WORD"),
     (rf"(?:{NAMES})\\*[\"'][ \t]*:[ \t]*", _NO_OBJECT + "WORD"),
     (rf"(?:{_PLAIN})[ \t]{{0,3}}:[ \t]+(?:[&!]\S+[ \t]+)?", "WORD"),
@@ -170,6 +197,7 @@ class Word:
     needles: tuple[str, ...]  # of which one is in every text that it fits
     base64: bool = False
     identity: bool = False
+    again: bool = False  # the lead goes on behind a value: there may be more
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -197,7 +225,14 @@ def _spellings(word: str) -> Iterator[str]:
 RULES: Final[list[dict[str, Any]]] = TOML["words"]["rules"]
 NAME_NEEDLES: Final = tuple(sorted({s for w in WORDS_OF_NAMES for s in _spellings(w)}))
 WORDS: Final = tuple(
-    _word(r.get("lead", ""), r["value"], listed(r["needle"]), base64=r.get("base64", False), identity=r.get("identity", False))
+    _word(
+        r.get("lead", ""),
+        r["value"],
+        listed(r["needle"]),
+        base64=r.get("base64", False),
+        identity=r.get("identity", False),
+        again=r.get("again", False),
+    )
     for r in RULES
 )
 NAMED: Final = (
@@ -206,10 +241,12 @@ NAMED: Final = (
 )
 # In lower case: where none of NAMED can fit. Python looks for letters of either case a tenth as fast.
 NAMED_NEAR: Final = re.compile(
-    rf"(?:{either(NAME_NEEDLES)})s?(?:\\*[\"']|\[[^\]\n]*\])?\s*[=:,>]|(?:env|arg)[ \t]+\w*(?:{either(NAME_NEEDLES)})\s|"
+    rf"(?m)(?:{either(NAME_NEEDLES)})s?(?:\\*[\"']|\[[^\]\n]*\])?\s*[=:,><]|(?:^|_header|<)[ \t]*[\w.:-]{{0,99}}(?:{either(NAME_NEEDLES)})\s|(?:env|arg)[ \t]+\w*(?:{either(NAME_NEEDLES)})\s|"
     rf"\b(?:{'|'.join(PAIRS)})(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?[\w. -]{{0,99}}(?:{either(NAME_NEEDLES)})|"
     rf"(?<![\w-])--?(?:[a-z0-9]+[-_]){{0,9}}(?:{either(NAME_NEEDLES)})\s"
 )
+# What the server says of a value that it does not take.
+INVALID: Final = re.compile(r'((?:Invalid|Unsupported|Duplicate) value: \\*")((?:[^"\\]|\\[^"])+)')
 TORN: Final[re.Pattern[str]] = re.compile(TOML["words"]["torn"][0])
 QUOTES: Final = tuple(re.compile(p, re.DOTALL) for p in TOML["messages"]["quotes"])
 
@@ -224,16 +261,20 @@ MIDST: Final = re.compile(_TEXT["midst"][0], re.DOTALL)
 # -- base64
 
 
-def _coded(word: str) -> Iterator[str]:
+def _coded(word: bytes) -> Iterator[str]:
     """What base64 of a text holds where the text holds `word`: it begins at one of three places of a group."""
     for shift in range(3):
-        text = base64.b64encode(b"\0" * shift + word.encode()).decode().rstrip("=")
+        text = base64.b64encode(b"\0" * shift + word).decode().rstrip("=")
         yield text[(shift * 8 + 5) // 6 : len(text) - bool((shift + len(word)) % 3)]
 
 
 PACKED_START: Final[str] = TOML["words"]["packed"]
-_TWICE: Final = (c for word in TOML["words"]["coded_twice"] for once in _coded(word) for c in _coded(once))
-CODED: Final = (PACKED_START, *dict.fromkeys((*(c for word in TOML["words"]["coded"] for c in _coded(word)), *_TWICE)))
+_TWICE: Final = (c for word in TOML["words"]["coded_twice"] for once in _coded(word.encode()) for c in _coded(once.encode()))
+_WIDE: Final = (c for word in ("password", "PASSWORD") for c in _coded(word.encode("utf-16-le")))  # as PowerShell writes it
+CODED: Final = (
+    PACKED_START,
+    *dict.fromkeys((*(c for word in TOML["words"]["coded"] for c in _coded(word.encode())), *_TWICE, *_WIDE)),
+)
 BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_=-])")
 
 

@@ -24,7 +24,11 @@ _NAMED: Final = "|".join(
         rf'(?:{"|".join(rules.PAIRS)})\\*"\s*:\s*\\*"[\w. -]*(?:{_HINTED})\\*"',
         rf'path\\*"\s*:\s*\\*"/[^"]*(?:{_HINTED})\\*"',  # of a JSON patch
         r"secret_access_key",
-        rf"(?:{_HINTED})(?:>|(?:\\u003e)|\[[^\]\"]*\]: )",  # XML, an index
+        rf"(?:{_HINTED})(?:[<>]|\\u003[ce]|\[[^\]\"]*\]: )",  # XML, an index
+        rf"(?:<|\\u003c|%3c)[\w:-]*(?:{_HINTED})\s",
+        rf"_header\s+[\w-]*(?:{_HINTED})\s",
+        rf"(?:{_HINTED})(?:[ \t]|\\t)+[^\s\"\\]+(?:\\|\"|$)",  # a line of two words
+        rf'(?:{"|".join(rules.PAIRS)})\\*"\s*:\s*\\*"[\w. -]*(?:{"|".join(rules.TOML["names"]["random"])})s?\\*"',
         rf"(?:{'|'.join(rules.PAIRS)})(?:\\*[\"'])?\s*[:=]\s*(?:\\*[\"'])?[\w.-]*(?:{_HINTED})(?:\\|[\"'\s]|%|$)",
         rf"(?:env|arg)(?:[ \t]|\\t)+\w*(?:{_HINTED})(?:[ \t]|\\t)",
         r"[?&]command=|\\u0026command=",  # of exec: they are few, and written in every way there is
@@ -66,8 +70,8 @@ _WORDS: Final = (
     *map(str.lower, rules.CODED),
     "\\u00",
 )
-# Of the needles of two letters, those of Vault's old tokens, a little more.
-_NEEDLES: Final = rules.either(w for w in _WORDS if len(w) > 2) + r"|(?<![a-z0-9_.-])[sb]\.[a-z0-9]{24}"
+# Of the needles of two letters, those of Vault's old tokens and of names in capitals, a little more.
+_NEEDLES: Final = rules.either(w for w in _WORDS if len(w) > 2) + r"|(?<![a-z0-9_.-])[sb]\.[a-z0-9]{24}|_pw"
 _IN_TEXT: Final = re.compile(_NEEDLES)
 _IN_BYTES: Final = re.compile(_NEEDLES.encode())
 _IN_LOG: Final = re.compile(rf"{_NEEDLES}| body|data|\[\](?:byte|uint8)|last-applied|value|patch|%|command=|/secrets")

@@ -88,7 +88,10 @@ def _replaced(word: rules.Word, text: str, token: Token) -> str:
             return found[0]
         return found[1] + token(value.encode("utf-8", "surrogatepass"))
 
-    return word.pattern.sub(one, text)
+    new = word.pattern.sub(one, text)
+    while word.again and new != text:
+        text, new = new, word.pattern.sub(one, new)
+    return new
 
 
 def _coded(text: str, token: Token) -> str:
@@ -97,7 +100,13 @@ def _coded(text: str, token: Token) -> str:
     if raw is None:
         return text
     try:
-        shown = _unpacked(raw).decode() if text.startswith(rules.PACKED_START) else raw.decode()
+        shown = (
+            raw.decode("utf-16-le")
+            if raw[1::2].count(0) > len(raw) // 4
+            else _unpacked(raw).decode()
+            if text.startswith(rules.PACKED_START)
+            else raw.decode()
+        )
     except (UnicodeDecodeError, zlib.error):
         return text
     return token(raw) if hide(shown, token) != shown or is_manifest(shown) else text
