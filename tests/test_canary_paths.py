@@ -41,7 +41,7 @@ def test_there_are_enough() -> None:
 # -- ways in
 
 
-def _wait(until: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 90) -> None:
+def _wait(until: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end
