@@ -19,8 +19,13 @@
 //! gave away.
 #![deny(unsafe_code)]
 
+mod audit;
+mod columns;
 mod json;
 mod lines;
 mod needles;
 mod shape;
 mod time;
+
+#[cfg(test)]
+mod tests;
