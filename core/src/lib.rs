@@ -21,6 +21,7 @@
 
 mod audit;
 mod columns;
+mod ffi;
 mod json;
 mod lines;
 mod needles;
