@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 from auditlens.formats import glue
 from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
+from auditlens.importing.core import core
 from auditlens.importing.klog import chunks as log_text
 from auditlens.importing.klog.parser import Entries, LogParser, LogRows, as_entries
 from auditlens.importing.transform import DEFAULT_CLUSTER, PLAIN, Batch, Source, batch_schema
 from auditlens.records import Chunk, Counts, Record, Reject
 from auditlens.redact import Redactor
 
-# DuckDB reads an Arrow table in parallel by its batches.
-_ARROW_BATCH = 8192
 _BLOCK = 1 << 20
 # Records that came through the reader are handed on in pieces of this many bytes, and rejects in this number.
 _PIECE = 64 << 20
@@ -159,23 +158,18 @@ class SourceReader:
         """The chunk as a batch without looking into its lines, when all of them begin like the log backend's."""
         if bytes(chunk.data[: len(PLAIN)]) != PLAIN.encode() or chunk.data[-1] != 10:
             return None  # the torn last line of a live file is the reader's to judge
-        starts, text = split_lines(chunk.data)
-        if not pc.all(pc.and_(pc.starts_with(text, PLAIN), pc.ends_with(text, "}\n"))).as_py():
+        native = core()
+        starts = native.lines(chunk.data, PLAIN.encode()) if native else None
+        starts = plain_lines(chunk.data) if starts is None else starts
+        if starts is None:
             return None
-        if bytes(chunk.data).count(PLAIN.encode()) != len(text):
-            return None  # a line that was torn by a crash goes on with the next event
-        if glue.several_documents(chunk.data):
-            return None
-        try:
-            text.validate(full=True)
-        except pa.ArrowInvalid:
-            return None  # not UTF-8: the reader replaces what cannot be read
-        n = len(text)
+        n = len(starts) - 1
+        text = pa.LargeStringArray.from_buffers(n, pa.py_buffer(starts), pa.py_buffer(chunk.data))
         self._plain.lines += n
         self._plain.records += n
         self.clusters[""] += n
         line = np.arange(chunk.first_line, chunk.first_line + n, dtype=np.int64)
-        return Piece(self._table(n, text=text, line=line, byte_offset=starts + chunk.offset))
+        return Piece(self._table(n, text=text, line=line, byte_offset=starts[:-1] + chunk.offset))
 
     def _collect(self, found: Iterable[Record | Reject], entries: Sequence[Entries] = ()) -> Iterator[Piece]:
         """Records gathered into pieces of bounded size; log entries that were read already go with the first."""
@@ -245,18 +239,24 @@ class SourceReader:
         return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def split_lines(data: bytes | memoryview) -> tuple[np.ndarray, pa.Array]:
-    """Start offsets and the lines of a buffer (newlines kept), without copying it."""
+def plain_lines(data: bytes | memoryview) -> np.ndarray | None:
+    """Offsets of the lines of a chunk; None unless all begin as PLAIN, end as an event does, and are UTF-8."""
     octets = np.frombuffer(data, dtype=np.uint8)
     # in blocks that stay in the cache: three times as fast as one comparison of 64 MB
-    ends = np.concatenate(
-        [np.flatnonzero(octets[i : i + _BLOCK] == 10) + (i + 1) for i in range(0, len(octets), _BLOCK)] or [np.zeros(0, np.int64)]
-    )
-    if data[-1] != 10:
-        ends = np.append(ends, len(data))
-    offsets = np.concatenate((np.zeros(1, dtype=np.int64), ends.astype(np.int64)))
-    text = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
-    return offsets[:-1], text
+    ends = [np.flatnonzero(octets[i : i + _BLOCK] == 10) + (i + 1) for i in range(0, len(octets), _BLOCK)]
+    offsets = np.concatenate((np.zeros(1, dtype=np.int64), *ends))
+    text = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+    if not pc.all(pc.and_(pc.starts_with(text, PLAIN), pc.ends_with(text, "}\n"))).as_py():
+        return None
+    if bytes(data).count(PLAIN.encode()) != len(text):
+        return None  # a line that was torn by a crash goes on with the next event
+    if glue.several_documents(data):
+        return None
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return None  # not UTF-8: the reader replaces what cannot be read
+    return offsets
 
 
 def _same(value: str, rows: int) -> pa.Array:
@@ -292,4 +292,4 @@ def merge(pieces: Sequence[tuple[Source, Piece]]) -> tuple[Batch, list[tuple[int
         rejects += [(src, r) for r in piece.rejects]
         start += rows
     table = pa.concat_tables(tables).unify_dictionaries() if tables else batch_schema().empty_table()
-    return Batch(pa.Table.from_batches(table.to_batches(max_chunksize=_ARROW_BATCH), schema=batch_schema()), sources), rejects
+    return Batch(table, sources), rejects

@@ -1,7 +1,8 @@
 """A batch of records becomes rows: one SQL for every shape of audit event, with an exact path behind the fast one.
 
-DuckDB parses the lines; what it cannot read, does not know in full, or may not keep as it stands (secrets) comes back to
-Python for `formats.event.read_event` and redaction, and joins the rest. Nothing is decided by sampling.
+The native core reads the lines (columns.py), or DuckDB where there is no core (audit_select below); what they cannot read,
+do not know in full, or may not keep as it stands (secrets) comes back to Python for `formats.event.read_event` and redaction,
+and joins the rest. Nothing is decided by sampling.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Source:
     cluster: str | None = None  # asked for; None leaves it to the wrapper
 
 
-def _struct(shape: Any) -> str:
+def struct_literal(shape: Any) -> str:
+    """The structure of a JSON value as from_json() takes it."""
     return quoted(json.dumps(shape))
 
 
@@ -106,7 +108,7 @@ def batch_schema() -> pa.Schema:
             ("byte_offset", pa.int64()), ("src", pa.int32()), ("source", _NAME), ("import_id", _NAME), ("instance", _NAME),
             ("cluster", _NAME), ("time", pa.string()), ("level", pa.string()), ("request_object", pa.large_string()),
             ("response_object", pa.large_string()), ("extra", pa.string()), ("partial", pa.bool_()),
-            ("time_source", pa.string()), ("exact", pa.bool_()),  # read by the exact parser; null: left out
+            ("time_source", pa.string()), ("exact", pa.bool_()),  # read by the exact parser
         ]
     )  # fmt: skip
 
@@ -182,13 +184,13 @@ _FAST = f"""case when level is null and partial is null and e is not null then (
 
 def _parsed(careful: bool) -> str:
     """`e` and the record's fields, from the Arrow table `lines`; `careful` survives lines that are not JSON."""
-    read = f"from_json(text, {_struct(WIRE)})"
+    read = f"from_json(text, {struct_literal(WIRE)})"
     return f"select *, {f'try({read})' if careful else read} as e from lines"
 
 
 @cache
 def audit_select(careful: bool = False) -> str:
-    """The rows of `audit`, from what load() loaded: every record that may be kept as it is.
+    """The rows of `audit` (with `n` and `cluster`), from what load() loaded: every record that may be kept as it is.
 
     Raises at a line that is not JSON unless `careful`.
     """
@@ -196,12 +198,12 @@ def audit_select(careful: bool = False) -> str:
     return f"""
         with kept as (
             select *, coalesce(request_object, e.requestObject) as request, coalesce(response_object, e.responseObject) as response
-            from ({_parsed(careful)}) where exact or (not exact and {_FAST})
+            from ({_parsed(careful)}) where exact or {_FAST}
         ),
         lifted as (
             select *,
-                case when request is not null then try(from_json(request, {_struct(REQUEST_BODY)})) end as q,
-                case when response is not null then try(from_json(response, {_struct(RESPONSE_BODY)})) end as s,
+                case when request is not null then try(from_json(request, {struct_literal(REQUEST_BODY)})) end as q,
+                case when response is not null then try(from_json(response, {struct_literal(RESPONSE_BODY)})) end as s,
                 case when e.responseStatus.details is not null
                     then try(from_json(e.responseStatus.details, '{{"uid":"VARCHAR"}}')) end as d,
                 struct_pack(
@@ -224,17 +226,40 @@ def audit_select(careful: bool = False) -> str:
                 nullif(list_filter(s.metadata.ownerReferences, lambda x: x.controller), []), s.metadata.ownerReferences), 1) end as o
             from lifted
         )
-        select {columns} from owned
+        select {columns}, n, cluster from owned
     """
+
+
+_FROM_BODY = f"""
+    select *, unnest(coalesce(b.items, list_transform(b.rows, lambda x: x.object))) as i from (
+        select *, try(from_json(response_object, {struct_literal({"items": [{"metadata": _META}], "rows": [{"object": {"metadata": _META}}]})})) as b
+        from seen where LISTS
+    )"""
+_OWNERS_OF_BODY = f"""
+    select *, unnest(try(from_json(
+        response_object, {struct_literal({"metadata": {"ownerReferences": _OWNERS}})})).metadata.ownerReferences) as x
+    from seen where OWNS"""
+# The same from what the native core lifted out of the bodies.
+_LIFTED = """
+    select seen.*, struct_pack(metadata := struct_pack(
+        name := items.name, namespace := items.namespace, uid := items.uid, "resourceVersion" := items."resourceVersion")) as i
+    from items join seen using (row) where LISTS"""
+_OWNERS_LIFTED = """
+    select seen.*, struct_pack(
+        "apiVersion" := owners."apiVersion", kind := owners.kind, name := owners.name, uid := owners.uid) as x
+    from owners join seen using (row) where OWNS"""
 
 
 @cache
-def objects_select() -> str:
-    """The stored rows of `audit_objects`, from a view `written` of the audit rows of one file: list items and owners.
+def objects_select(lifted: bool = False) -> str:
+    """The rows of `audit_objects` (with their `cluster`), from audit rows registered as `written`: list items and owners.
 
-    RequestReceived touches nothing yet. An owner is touched by what creates or deletes its dependants.
+    RequestReceived touches nothing yet. An owner is touched by what creates or deletes its dependants. `lifted`: items and
+    owners are tables already, of rows of `written`.
     """
-    items = [{"metadata": _META}]
+    items, owners = (_LIFTED, _OWNERS_LIFTED) if lifted else (_FROM_BODY, _OWNERS_OF_BODY)
+    lists = """(verb in ('list', 'deletecollection') or starts_with(response_object, '{"kind":"Table"'))"""
+    owns = "owner_uid is not null and verb in ('create', 'delete') and subresource is null"
     columns = ", ".join(f"{c.name}::{c.type} as {c.name}" for c in AuditObjects.stored())
     return f"""
         with seen as (
@@ -246,14 +271,9 @@ def objects_select() -> str:
                 coalesce(i.metadata.namespace, namespace) as namespace, i.metadata.name as name, i.metadata.uid as uid,
                 i.metadata.resourceVersion as resource_version
             ), 'item' as via, true as has_body
-            from (
-                select *, unnest(coalesce(b.items, list_transform(b.rows, lambda x: x.object))) as i from (
-                    select *, try(from_json(response_object, {_struct({"items": items, "rows": [{"object": items[0]}]})})) as b
-                    from seen where verb in ('list', 'deletecollection') or starts_with(response_object, '{{"kind":"Table"')
-                )
-            ) where i.metadata.name is not null
+            from ({items.replace("LISTS", lists)}) where i.metadata.name is not null
         ),
-        owners as (
+        touched as (
             select * replace (
                 w.group_ as api_group, coalesce(kind.resource, w.plural) as resource, w.name as name, w.uid as uid,
                 null as resource_version
@@ -266,14 +286,10 @@ def objects_select() -> str:
                     plural := case when regexp_matches(x.kind, '(s|x|z|ch|sh)$') then lower(x.kind) || 'es'
                         when regexp_matches(x.kind, '[^aeiou]y$') then left(lower(x.kind), -1) || 'ies' else lower(x.kind) || 's' end
                 ) as w
-                from (
-                    select *, unnest(try(from_json(
-                        response_object, {_struct({"metadata": {"ownerReferences": _OWNERS}})})).metadata.ownerReferences) as x
-                    from seen where owner_uid is not null and verb in ('create', 'delete') and subresource is null
-                )
+                from ({owners.replace("OWNS", owns)})
             ) left join kind on kind.api_group = w.group_ and kind.kind = w.kind
         )
-        select {columns} from (from listed union all by name from owners)
+        select {columns}, cluster from (from listed union all by name from touched)
     """
 
 
@@ -288,35 +304,19 @@ def by_text(batch: Batch) -> np.ndarray:
     return found
 
 
-def missing(con: duckdb.DuckDBPyConnection, lines: pa.Table, written: Sequence[str]) -> np.ndarray:
-    """Numbers of the records that audit_select() left out because of what their fields hold: those not in the files it wrote."""
-    con.register("lines", lines)
-    seen = ""
-    if written:
-        seen = f"""
-            and not exists (
-                select 1 from read_parquet([{", ".join(map(quoted, written))}]) as w
-                where w.import_id = l.import_id and w.line = l.line and coalesce(w.item, 0) = coalesce(l.item, 0)
-            )"""
-    return con.execute(f"select n from lines as l where not exact {seen} order by n").fetchnumpy()["n"]
-
-
 def load(
     batch: Batch,
     numbers: np.ndarray,
     read_event: Callable[[Record], Event | Reject],
     redactor: redact.Redactor,
     *,
-    only: bool = False,
+    suspect: bool = True,
 ) -> tuple[pa.Table, list[tuple[int, Reject]]]:
-    """The Arrow table that audit_select() reads as `lines`, and the records that cannot be read at all, by source index.
-
-    The records behind `numbers` are read by the exact parser and redacted; with `only`, by_text() did not name them, and the
-    others are left out.
-    """
+    """The records behind `numbers` read by the exact parser and redacted, as audit_select() reads them from `lines`, and
+    those that cannot be read at all, by source index. `suspect`: by_text() named them."""
     rows: list[dict[str, Any]] = []
     rejects: list[tuple[int, Reject]] = []
-    for row in batch.lines.take(pa.array(numbers, pa.int64())).to_pylist() if len(numbers) else []:
+    for row in batch.lines.take(pa.array(numbers)).to_pylist() if len(numbers) else []:
         record = Record(
             text=row["text"].rstrip("\n").encode(), line=row["line"], offset=row["byte_offset"], item=row["item"],
             time=row["time"], instance=row["instance"], cluster=row["cluster"], level=row["level"], cut=bool(row["partial"]),
@@ -325,13 +325,9 @@ def load(
         if isinstance(event, Reject):
             rejects.append((row["src"], event))
         else:
-            rows.append(row | _fields(redactor.event(event, suspect=not only)) | {"exact": True})
-    left_out = np.zeros(batch.lines.num_rows, dtype=bool)
-    left_out[numbers] = True
-    index = batch.lines.schema.get_field_index("exact")
-    state = pa.array(np.zeros(batch.lines.num_rows, dtype=bool), mask=left_out)
-    kept = batch.lines.slice(0, 0) if only else batch.lines.set_column(index, "exact", state)
-    return (pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=batch.lines.schema)]) if rows else kept), rejects
+            rows.append(row | _fields(redactor.event(event, suspect=suspect)) | {"exact": True})
+    schema = batch.lines.schema
+    return pa.Table.from_pylist(rows, schema=schema) if rows else schema.empty_table(), rejects
 
 
 def _fields(event: Event) -> dict[str, Any]:

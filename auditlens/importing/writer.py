@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from auditlens.formats.event import read_event
-from auditlens.importing import batches, transform
+from auditlens.importing import batches, columns, transform
+from auditlens.importing.core import core
 from auditlens.importing.klog.parser import LOG_TABLES, LogRows, few
 from auditlens.importing.transform import Source
 from auditlens.lake import NewFile, Staging
+from auditlens.lake.files import write_parquet
 from auditlens.quoting import quoted
 from auditlens.redact import Redactor
 from auditlens.tables import TABLES, Audit, AuditObjects, Rejects, Table
+
+_Rows = tuple[pa.Table, pa.Table, Any]  # of `audit`, of `audit_objects`, and numbers of the records that must be read exactly
+_ARROW_BATCH = 8192
+_DAY = 86_400_000_000  # microseconds
 
 # Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
 _FLUSH = 48 << 20
@@ -56,34 +62,58 @@ class Writer:
         self._write_logs([piece.logs for _, piece in self._pending if piece.logs])
         batch, rejects = batches.merge(self._pending)
         self._pending, self._size = [], 0
-        total = batch.lines.num_rows
-        before = len(self.files)
-        numbers = transform.by_text(batch)
-        lines, unread = transform.load(batch, numbers, read_event, self._redactor)
-        written = self._write_events(lines)
-        if written + len(unread) < total:  # optimism was wrong: some lines must be read exactly after all
-            paths = [str(self._staging.directory(Audit.NAME) / f.path) for f in self.files[before:] if f.table == Audit.NAME]
-            numbers = transform.missing(self.con, lines, paths)
-            lines, more = transform.load(batch, numbers, read_event, self._redactor, only=True)
-            written += self._write_events(lines)
-            unread += more
-        assert written + len(unread) == total, "a record must become a row or a reject"
+        suspect = transform.by_text(batch)
+        plain = np.ones(batch.lines.num_rows, dtype=bool)
+        plain[suspect] = False
+        audit, touch, left = self._read(batch.lines.filter(pa.array(plain)) if len(suspect) else batch.lines)
+        lines, unread = transform.load(batch, suspect, read_event, self._redactor)
+        odd, more = transform.load(batch, left, read_event, self._redactor, suspect=False)
+        unread += more
+        exact, touched, none = self._parsed(pa.concat_tables([lines, odd]))
+        assert not len(none), "what was read exactly is kept"
+        self._place(Audit, [audit, exact])
+        self._place(AuditObjects, [touch, touched])
+        assert audit.num_rows + exact.num_rows + len(unread) == batch.lines.num_rows, "a record must become a row or a reject"
         if rejects := rejects + unread:
             self.rejects.update(batch.sources[src].import_id for src, _ in rejects)
             self.write_rows(Rejects, list(transform.reject_rows(rejects, batch.sources, self._redactor)))
 
-    def _write_events(self, lines: pa.Table) -> int:
-        """Write the rows of `audit` and `audit_objects` of what can be read fast or was read exactly; returns the number of events."""
-        written = 0
-        clusters = pc.unique(lines["cluster"])
-        for cluster in clusters.to_pylist():
-            self.con.register("lines", lines.filter(pc.equal(lines["cluster"], cluster)) if len(clusters) > 1 else lines)
+    def _read(self, lines: pa.Table) -> _Rows:
+        """The rows of what may be kept as it stands."""
+        native = core()
+        found = columns.read(native, self.con, lines) if native else None
+        return found or self._parsed(lines)
+
+    def _parsed(self, lines: pa.Table) -> _Rows:
+        """The rows of what DuckDB can read, and of what was read exactly."""
+        if not lines.num_rows:
+            return pa.table({}), pa.table({}), np.zeros(0, dtype=np.int64)
+        # DuckDB reads an Arrow table in parallel by its batches.
+        self.con.register("lines", pa.Table.from_batches(lines.to_batches(max_chunksize=_ARROW_BATCH), schema=lines.schema))
+        # Pushed below the projection, the filter would make DuckDB parse every line twice.
+        self.con.execute("set disabled_optimizers = 'filter_pushdown'")
+        try:
+            audit = self.con.sql(transform.audit_select()).to_arrow_table()
+        except duckdb.InvalidInputException:  # a line is not JSON
+            audit = self.con.sql(transform.audit_select(careful=True)).to_arrow_table()
+        finally:
+            self.con.execute("set disabled_optimizers = ''")
+            self.con.unregister("lines")
+        self.con.register("written", audit)
+        touch = self.con.sql(transform.objects_select()).to_arrow_table()
+        self.con.unregister("written")
+        return audit, touch, np.setdiff1d(lines["n"].to_numpy(), audit["n"].to_numpy())
+
+    def _place(self, table: type[Table], tables: Sequence[pa.Table]) -> None:
+        """Write rows of a partitioned table, one file for each cluster and date."""
+        rows = _together([t for t in tables if t.num_rows])
+        if rows is None:
+            return
+        for cluster, date, part in _by_day(rows, table.TIME or ""):
             path = self._staging.new()
-            rows = self._copy_events(path)
-            written += rows
-            for date, part in self._by_date(path) if rows else ():
-                self._place(part, {"cluster": cluster, "date": date})
-        return written
+            write_parquet(part.select([c.name for c in table.stored()]), path)
+            new = self._staging.place(path, table, prefix=self._batch_id, partition={"cluster": cluster, "date": date})
+            self.files += [new] if new else []
 
     def _write_logs(self, logs: Sequence[LogRows]) -> None:
         """Write the rows of the log tables, one file for each cluster and date."""
@@ -106,38 +136,6 @@ class Writer:
                 self.files += [new] if new else []
             for i in range(len(found)):
                 self.con.unregister(f"part_{i}")
-
-    def _copy_events(self, path: Path) -> int:
-        # Pushed below the projection, the filter would make DuckDB parse every line twice.
-        self.con.execute("set disabled_optimizers = 'filter_pushdown'")
-        try:
-            return self._staging.copy(self.con, transform.audit_select(), path)
-        except duckdb.InvalidInputException:  # a line is not JSON
-            return self._staging.copy(self.con, transform.audit_select(careful=True), path)
-        finally:
-            self.con.execute("set disabled_optimizers = ''")
-
-    def _by_date(self, path: Path) -> Iterator[tuple[str | None, Path]]:
-        """The file by UTC date of its events: nearly always as it is, else (midnight, an old line) one file for each."""
-        events = f"read_parquet({quoted(path)})"
-        found = self.con.execute(f"select distinct stage_time::date::varchar from {events} order by all").fetchall()
-        if len(found) == 1:
-            yield found[0][0], path
-            return
-        for (date,) in found:
-            part = self._staging.new()
-            day = "null" if date is None else f"date {quoted(date)}"
-            self._staging.copy(self.con, f"from {events} where stage_time::date is not distinct from {day}", part)
-            yield date, part
-        path.unlink()
-
-    def _place(self, path: Path, partition: Mapping[str, str | None]) -> None:
-        self.con.execute(f"create or replace temp view written as from read_parquet({quoted(path)})")
-        touched = self._staging.new()
-        self._staging.copy(self.con, transform.objects_select(), touched)
-        for table, file in ((AuditObjects, touched), (Audit, path)):
-            new = self._staging.place(file, table, prefix=self._batch_id, partition=partition)
-            self.files += [new] if new else []
 
     def write_rows(self, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that Python made as one file of an unpartitioned table."""
@@ -167,3 +165,31 @@ class Writer:
             {"files": names} if names else {},
         ).fetchall()
         return {import_id: (count, first, last) for import_id, count, first, last in rows}
+
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table | None:
+    """The rows of some tables as one, where any has a column as a dictionary as dictionaries."""
+    if len(tables) < 2:
+        return tables[0] if tables else None
+    names = tables[0].column_names
+    coded = {name for name in names if any(pa.types.is_dictionary(t.schema.field(name).type) for t in tables)}
+
+    def columns_of(table: pa.Table) -> list[Any]:
+        encode = [n in coded and not pa.types.is_dictionary(table.schema.field(n).type) for n in names]
+        return [table[n].dictionary_encode() if e else table[n] for n, e in zip(names, encode, strict=True)]
+
+    return pa.concat_tables([pa.table(columns_of(t), names) for t in tables]).unify_dictionaries()
+
+
+def _by_day(rows: pa.Table, time: str) -> Iterator[tuple[str, str | None, pa.Table]]:
+    """The rows by cluster and UTC date of their time: nearly always all of them together, else (midnight, an old line) apart."""
+    never = np.iinfo(np.int64).min
+    days = rows[time].cast(pa.int64()).fill_null(never).to_numpy() // _DAY
+    names = rows["cluster"].combine_chunks()
+    clusters = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+    of = clusters.indices.to_numpy()
+    several = days.min() != days.max() or of.min() != of.max()
+    for code, day in sorted(set(zip(of.tolist(), days.tolist(), strict=True))) if several else [(int(of[0]), int(days[0]))]:
+        part = rows.filter(pa.array((of == code) & (days == day))) if several else rows
+        date = None if day == never // _DAY else (dt.date(1970, 1, 1) + dt.timedelta(days=day)).isoformat()
+        yield clusters.dictionary[code].as_py(), date, part

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     import duckdb
+    import pyarrow as pa
 
 # One chunk of events is about 55,000 rows: in groups of this size both cores encode it (208 ms against 262 for 64 MB).
 WRITE = "format parquet, compression zstd, row_group_size 20480, parquet_version v2"
@@ -163,3 +164,48 @@ def _partition_value(value: str | None) -> str:
         return _NULL
     escaped = quote(value, safe="").replace("~", "%7E").replace("*", "%2A")
     return escaped.replace("_", "%5F", 1) if value == _NULL else escaped if value.strip(".") else escaped.replace(".", "%2E")
+
+
+# Numbers and times that grow, and long strings that hardly repeat; all other columns have a dictionary.
+_DELTA = {
+    "line": "DELTA_BINARY_PACKED", "stage_time": "DELTA_BINARY_PACKED", "received_time": "DELTA_BINARY_PACKED",
+    "time": "DELTA_BINARY_PACKED", "audit_id": "DELTA_LENGTH_BYTE_ARRAY", "request_object": "DELTA_LENGTH_BYTE_ARRAY",
+    "response_object": "DELTA_LENGTH_BYTE_ARRAY", "object_uid": "DELTA_LENGTH_BYTE_ARRAY",
+    "object_resource_version": "DELTA_LENGTH_BYTE_ARRAY",
+}  # fmt: skip
+_ROW_GROUP = 32_768
+
+
+def write_parquet(rows: pa.Table, path: Path) -> None:
+    """Write rows as the import does: fast, in row groups small enough for their statistics to help a look-up."""
+    import pyarrow.parquet as pq
+
+    encodings = {name: kind for name, kind in _DELTA.items() if name in rows.column_names}
+    pq.write_table(
+        rows,
+        path,
+        row_group_size=_ROW_GROUP,
+        compression="zstd",
+        compression_level=1,
+        store_schema=False,  # a dictionary here is none to a reader
+        use_dictionary=[leaf for leaf in leaves(rows.schema) if leaf not in encodings and leaf != "latency_ms"],
+        column_encoding=encodings,
+    )
+
+
+def leaves(schema: pa.Schema) -> list[str]:
+    """Paths of the leaf columns as Parquet names them."""
+    import pyarrow as pa
+
+    out = []
+    for field in schema:
+        kind = field.type
+        if pa.types.is_map(kind):
+            out.append(f"{field.name}.key_value.key")
+            value = f"{field.name}.key_value.value"
+            out.append(f"{value}.list.element" if pa.types.is_list(kind.item_type) else value)
+        elif pa.types.is_list(kind):
+            out.append(f"{field.name}.list.element")
+        else:
+            out.append(field.name)
+    return out

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditlens.lake.files import NewFile, Staging
+from auditlens.lake.files import NewFile, Staging, leaves
 from auditlens.lake.lake import Lake
 from auditlens.lake.snapshot import COMPACTED, DataFile, Snapshot, hide, scan, unhidden
 from auditlens.quoting import quoted
@@ -143,25 +143,7 @@ def _writer(path: Path, schema: pa.Schema) -> Any:
         data_page_size=_PAGE,
         dictionary_pagesize_limit=_PAGE,
         data_page_version="2.0",
-        use_dictionary=[n for n in _leaves(schema) if n not in plain],
+        use_dictionary=[n for n in leaves(schema) if n not in plain],
         column_encoding=delta or None,
         bloom_filter_options={k: v for k, v in _BLOOM.items() if k in schema.names} or None,
     )
-
-
-def _leaves(schema: pa.Schema) -> list[str]:
-    """Paths of the leaf columns as Parquet names them."""
-    import pyarrow as pa
-
-    out = []
-    for field in schema:
-        kind = field.type
-        if pa.types.is_map(kind):
-            out.append(f"{field.name}.key_value.key")
-            value = f"{field.name}.key_value.value"
-            out.append(f"{value}.list.element" if pa.types.is_list(kind.item_type) else value)
-        elif pa.types.is_list(kind):
-            out.append(f"{field.name}.list.element")
-        else:
-            out.append(field.name)
-    return out

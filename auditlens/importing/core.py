@@ -1,0 +1,118 @@
+"""The native core as Python sees it: found beside the package, asked for its version and tested, then called without the GIL.
+
+Without it everything works, slower. `AUDITLENS_CORE=0` turns it off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import zlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+VERSION = "0.1.0"  # of core/Cargo.toml; raise both when the columns or a signature change
+LIBRARY = Path(__file__).resolve().parent.parent / "_core.so"  # made by hatch_build.py
+_SOURCES = LIBRARY.parent.parent / "core"  # in a checkout
+
+_MOST = (1 << 31) - 2  # bytes a call can take: offsets of strings are of 32 bits
+_EXPORT = 80 + 72  # sizes of ArrowArray and ArrowSchema on a 64-bit machine
+
+
+class Core:
+    """What the library does, in Arrow's terms."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        pointer, size = ctypes.c_void_p, ctypes.c_size_t
+        self._lines = library.auditlens_core_lines
+        self._lines.argtypes = (pointer, size, ctypes.c_char_p, size, pointer, size)
+        self._lines.restype = ctypes.c_int64
+        self._audit = library.auditlens_core_audit
+        self._audit.argtypes = (pointer, size, pointer, size, ctypes.c_char_p, size, pointer)
+
+    def lines(self, data: bytes | memoryview, prefix: bytes) -> np.ndarray[Any, Any] | None:
+        """Offsets of the lines of a chunk; None unless all begin with the prefix, end as an event does, and are UTF-8."""
+        buffer = pa.py_buffer(data)
+        room = buffer.size // (len(prefix) + 2)  # pages of it that no line reaches are never touched
+        offsets = np.empty(room + 1, dtype=np.int64)
+        offsets[0] = 0
+        count = self._lines(buffer.address, buffer.size, prefix, len(prefix), offsets.ctypes.data + 8, room)
+        return offsets[: count + 1] if count >= 0 else None
+
+    def audit(
+        self, text: pa.LargeStringArray, resources: Iterable[str]
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch] | None:
+        """Plain events as columns: rows (`row` is the number of the text), items of lists, owners; None when it cannot be told.
+
+        Events with a body of one of the resources are left out.
+        """
+        _, offsets, data = text.buffers()
+        if data is None or data.size > _MOST:
+            return None
+        names = "\0".join(resources).encode()
+        out = ctypes.create_string_buffer(3 * _EXPORT)
+        at = ctypes.addressof(out)
+        done = self._audit(data.address, data.size, offsets.address + 8 * text.offset, len(text), names, len(names), at)
+        if done != 0:
+            return None
+        rows, items, owners = (
+            pa.RecordBatch._import_from_c(at + i * _EXPORT, at + i * _EXPORT + 80) for i in range(3)
+        )  # fmt: skip
+        return rows, items, owners
+
+
+@cache
+def core() -> Core | None:
+    """The core, None where it is missing, turned off, or not fit for use."""
+    return _found()[0]
+
+
+def why_not() -> str | None:
+    """Why there is no core, in a few words; None when there is one."""
+    return _found()[1]
+
+
+def refused() -> str | None:
+    """What is wrong with a core that is there and turned on."""
+    return why_not() if LIBRARY.exists() and not _off() else None
+
+
+def _off() -> bool:
+    return os.environ.get("AUDITLENS_CORE") == "0"
+
+
+@cache
+def _found() -> tuple[Core | None, str | None]:
+    if _off():
+        return None, "turned off by AUDITLENS_CORE=0"
+    if not LIBRARY.exists():
+        return None, "not built, which takes cargo when auditlens is installed"
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        library.auditlens_core_version.restype = ctypes.c_char_p
+        version, _, sources = library.auditlens_core_version().decode().partition("+")
+        if version != VERSION:
+            return None, f"{LIBRARY} is of version {version}, not {VERSION}"
+        if sources != (wanted := _sources(sources)):
+            return None, f"{LIBRARY} was built from other sources: {sources}, not {wanted}; install again"
+        if library.auditlens_core_self_test() != 0:
+            return None, f"{LIBRARY} fails its self-test"
+        return Core(library), None
+    except (OSError, AttributeError) as e:  # of another platform, or no core at all
+        return None, f"{LIBRARY} cannot be used: {e}"
+
+
+def _sources(built: str) -> str:
+    """What core/build.rs says of the sources that stand beside the package; where there are none, what was built is right."""
+    paths = [_SOURCES / "Cargo.toml", *sorted((_SOURCES / "src").glob("*.rs"))]
+    if len(paths) == 1:
+        return built
+    crc = 0
+    for path in paths:
+        crc = zlib.crc32(path.read_bytes(), crc)
+    return f"{crc:08x}"
