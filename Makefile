@@ -12,8 +12,11 @@ INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BI
 # What it says, as it comes: what is fetched, how large it is, and what went wrong. The target is there when it succeeded, and only then.
 SHOWN = while IFS= read -r line; do case "$$line" in *Downloading\ *) echo "  $${line\#*Downloading }";; Installing\ collected*) echo "  unpacking";; Resolved*|Prepared*|Installed*|*rror*) echo "$$line";; esac; done
 
+# What an install depends on: the native core is built by it.
+SOURCES := pyproject.toml hatch_build.py $(wildcard core/Cargo.* core/src/*.rs)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo dashboard test check slow bench docs golden lock clean
+.PHONY: help demo dashboard test check slow bench docs golden lock wheel core clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,27 +57,33 @@ lock: $(BIN)/python ## write requirements.lock: the newest versions that pyproje
 	$(BIN)/uv pip compile -q --universal --upgrade --python-version 3.11 --all-extras --no-annotate \
 		--custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
+wheel: $(BIN)/python ## dist/: a wheel for this platform; with cargo it holds the native core
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
+core: ## test the native core; needs cargo
+	cargo test --quiet --manifest-path core/Cargo.toml
+
 clean: ## remove the environment, caches and build products
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist core/target auditlens/_core.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "auditlens needs Python 3.11 or newer; none was found (make PYTHON=/path/to/python3)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml $(LOCK) | $(BIN)/python
+$(VENV)/.demo: $(SOURCES) $(LOCK) | $(BIN)/python
 	@rm -f $@
 	@echo "installing auditlens and what it needs into $(VENV), once: about 220 MB to fetch, 700 MB on disk"
 	@{ $(INSTALL) -e . 2>&1 && touch $@; } | $(SHOWN)
 	@test -e $@
 
-$(VENV)/.dashboard: pyproject.toml $(LOCK) | $(BIN)/python
+$(VENV)/.dashboard: $(SOURCES) $(LOCK) | $(BIN)/python
 	@rm -f $@
 	@echo "installing auditlens with its dashboard into $(VENV), once"
 	@{ $(INSTALL) -e '.[dashboard]' 2>&1 && touch $@ $(VENV)/.demo; } | $(SHOWN)
 	@test -e $@
 
-$(VENV)/.test: pyproject.toml $(LOCK) | $(BIN)/python
+$(VENV)/.test: $(SOURCES) $(LOCK) | $(BIN)/python
 	@rm -f $@
 	@echo "installing auditlens with all its parts and the tools of its tests into $(VENV), once"
 	@{ $(INSTALL) -e '.[test]' 2>&1 && touch $@ $(VENV)/.demo $(VENV)/.dashboard; } | $(SHOWN)

@@ -76,7 +76,7 @@ def main() -> None:
             others["jq, three fields, no storing"] = ("jq", "-c", "[.auditID, .verb, .user.username]", str(log))
         others["polars, ten fields to Parquet"] = (python, "-c", POLARS, str(log), out)
         runs: dict[str, list[tuple[float, float]]] = {}
-        ratios = []
+        ratios: list[tuple[float, float]] = []
         for i in range(given.rounds):
             shutil.rmtree(lake, ignore_errors=True)
             ours = run(python, "-m", "auditlens", "import", str(log), "--lake", str(lake), "-o", "json")
@@ -87,13 +87,14 @@ def main() -> None:
                 other = run(*command)
                 runs.setdefault(label, []).append((other.seconds, other.peak_mib))
                 if label.startswith("DuckDB"):
-                    ratios.append(other.seconds / ours.seconds)
+                    ratios.append((other.seconds / ours.seconds, other.cpu / ours.cpu))
         rows = [("", "MB/s", "events/s", "peak MiB")]
         for label, found in runs.items():
             seconds = statistics.median(s for s, _ in found)
             rows.append((label, f"{megabytes / seconds:,.0f}", f"{events / seconds:,.0f}", f"{max(p for _, p in found):,.0f}"))
         table(f"Import of {megabytes:,.0f} MB, {events:,} audit events (median of {given.rounds})", rows)
-        print(f"  throughput as a ratio of plain DuckDB's, run by run: {', '.join(f'{r:.2f}' for r in ratios)}")
+        for what, found_ratios in zip(("time", "CPU seconds"), zip(*ratios, strict=True), strict=True):
+            print(f"  plain DuckDB's {what} by ours, run by run: {', '.join(f'{r:.2f}' for r in found_ratios)}")
         if given.memory:
             _memory(directory, given.gb)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from auditlens.importing.core import core
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +49,16 @@ def test_the_wheel_holds_what_travels_with_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         scripts = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
     assert re.findall(r"^([\w-]+) = ", scripts, re.MULTILINE) == ["auditlens", "kubectl-audit"]
+
+
+def test_the_wheel_is_of_a_platform_with_the_core_and_of_all_without(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = core() is not None  # whoever installed this had cargo
+    assert ("auditlens/_core.so" in inside(wheel)) == native
+    assert wheel.name.endswith("-py3-none-any.whl") != native
+    monkeypatch.setenv("AUDITLENS_CORE", "0")
+    pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT))
+    pure = next(tmp_path.glob("*.whl"))
+    assert pure.name.endswith("-py3-none-any.whl") and "auditlens/_core.so" not in inside(pure)
 
 
 def test_installed_elsewhere_the_demo_answers(wheel: Path, tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def _version(
     if version:
         from importlib.metadata import version as installed
 
-        typer.echo(installed("auditlens"))
+        from auditlens.importing import core
+
+        why = core.why_not()
+        typer.echo(installed("auditlens") + (f" (no native core: {why})" if why else f" (native core {core.VERSION})"))
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         from auditlens.cli import map as module

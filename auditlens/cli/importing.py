@@ -36,6 +36,7 @@ def run(
     output: str | None = None,
 ) -> int:
     """Import and report."""
+    from auditlens.importing import core
     from auditlens.importing.files.run import import_files
     from auditlens.importing.sources import find_sources
     from auditlens.output import plain
@@ -52,6 +53,8 @@ def run(
             paths, lake, cluster=cluster, format=format, redact=redact != "none", redact_key=redact_key,
             max_line=size(max_line), keep=_filter(policy), progress=progress,
         )  # fmt: skip
+    if why := core.why_not() if total >= _WORTH_A_RATE else core.refused():
+        say(f"read without the native core, for twice the CPU time: {why}")
     counts = report.total()
     unread = [source for source in report.sources if source.error]
     for source in unread:
@@ -100,8 +103,11 @@ def follow(
     import signal
     import threading
 
+    from auditlens.importing import core
     from auditlens.importing.files.follow import follow as run
 
+    if why := core.why_not():
+        say(f"reading without the native core, for twice the CPU time: {why}")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
