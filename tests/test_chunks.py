@@ -50,6 +50,18 @@ def test_chunks_are_the_stream_in_whole_lines_with_their_places(lines: list[byte
     assert all(bytes(c.data).endswith(b"\n") for c in found[:-1])
 
 
+def test_a_buffer_is_filled_again_when_and_only_when_nobody_looks_into_it() -> None:
+    data = b"".join(b"%099d\n" % n for n in range(80_000))
+    held = list(ChunkReader(io.BytesIO(data), chunk=1 << 20))
+    assert b"".join(bytes(c.data) for c in held) == data
+    buffers = []
+    for n, c in enumerate(ChunkReader(io.BytesIO(data), chunk=1 << 20)):
+        assert bytes(c.data) == bytes(held[n].data)
+        buffers.append(id(c.data.obj))  # type: ignore[union-attr]
+        del c
+    assert len(buffers) == 8 and len(set(buffers)) <= 3
+
+
 @settings(max_examples=300, deadline=None)
 @given(LINES, st.booleans(), st.integers(1, 300), st.integers(1, 90), st.integers(1, 120))
 def test_a_line_over_the_limit_comes_alone_cut_and_the_others_as_they_are(

@@ -13,6 +13,7 @@ from auditlens.records import Chunk
 CHUNK = 64 << 20  # bytes; DuckDB peaks at about 600 MiB for one such chunk of audit events
 MAX_LINE = 64 << 20
 _FIRST = 1 << 20  # a buffer of CHUNK bytes takes 20 ms to make: most of the time that a small file needs
+_KEPT = 4  # buffers: one is filled, one waits, one becomes rows, and one holds the beginning of the next line
 HEAD = 1 << 20  # what is kept of a longer line: enough for every field before the bodies
 FINGERPRINT = 4096  # bytes of the first line
 
@@ -32,10 +33,37 @@ def fingerprint(head: bytes | memoryview) -> str | None:
     return hashlib.sha256(head[: end or FINGERPRINT]).hexdigest()[:32]
 
 
+class _Buffers:
+    """Buffers that are filled again once nobody looks into them: to make one, page by page, costs as much as to fill it."""
+
+    def __init__(self) -> None:
+        self._made: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """One of at least this size."""
+        for buffer in self._made:
+            if len(buffer) >= size and _free(buffer):
+                return buffer
+        buffer = bytearray(size + size // 64)  # what is carried over from the last one has not always the same length
+        if size >= _FIRST:
+            self._made = [*self._made[1 - _KEPT :], buffer]
+        return buffer
+
+
+def _free(buffer: bytearray) -> bool:
+    """Whether nobody looks into a buffer: Python refuses to resize one that somebody does."""
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True
+
+
 class ChunkReader:
     """Iterates over the chunks of a stream; afterwards `sha256`, `bytes`, `fingerprint` and `error` tell about the whole.
 
-    A chunk is a view of the buffer it was read into: nothing is copied but the line that a buffer ends in.
+    A chunk is a view of the buffer it was read into: nothing is copied but the line that a buffer ends in. When no view is left
+    the buffer is filled again.
 
     Args:
         stream: decompressed bytes.
@@ -50,6 +78,7 @@ class ChunkReader:
         self._chunk = chunk
         self._next = min(_FIRST, chunk)
         self._ended = False
+        self._buffers = _Buffers()
         self._max_line = max_line
         self._digest = hashlib.sha256()
         self._line, self._offset = 1, 0
@@ -63,15 +92,15 @@ class ChunkReader:
         return self._known or self._digest.hexdigest()
 
     def _read(self, begun: bytes | memoryview) -> tuple[bytearray, int]:
-        """A new buffer that starts with what is `begun`, and how much of it is filled; no more than that at the end."""
+        """A buffer that starts with what is `begun`, and how much of it is filled; no more than that at the end."""
         size = len(begun) + (0 if self._ended else self._next)
         self._next = self._chunk
-        buffer, filled = bytearray(size), len(begun)
-        buffer[:filled] = begun
+        buffer, filled = self._buffers.take(size), len(begun)
         with memoryview(buffer) as view:
+            view[:filled] = begun
             while filled < size:
                 try:
-                    read = self._stream.readinto(view[filled:])
+                    read = self._stream.readinto(view[filled:size])
                 except decompression_errors() as e:
                     self.error, read = f"the compressed data ends early or is damaged: {said(e)}", 0
                 if not read:
@@ -83,7 +112,8 @@ class ChunkReader:
             if self._known is None:
                 self._digest.update(view[len(begun) : filled])
         self.bytes += filled - len(begun)
-        del buffer[filled:]  # who keeps a small file's lines keeps their buffer
+        if filled < size:  # the end
+            del buffer[filled:]  # who keeps a small file's lines keeps their buffer
         return buffer, filled
 
     def __iter__(self) -> Iterator[Chunk]:
