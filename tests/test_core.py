@@ -81,13 +81,14 @@ def assert_reads_alike(texts: Iterable[bytes]) -> int:
     assert native
     every = batch(texts)
     suspect = transform.by_text(Batch(every, []))
-    lines = every.take(pa.array(np.setdiff1d(np.arange(every.num_rows), suspect)))
-    found = columns.read(native, connection(), lines)
+    wanted = np.ones(every.num_rows, dtype=bool)
+    wanted[suspect] = False
+    found = columns.read(native, connection(), every, wanted)
     if found is None:
         return 0
     audit, touch, left = found
     mine = by_number(audit)
-    kept = np.setdiff1d(lines["n"].to_numpy(), left)
+    kept = np.setdiff1d(np.flatnonzero(wanted), left)
     assert sorted(mine) == kept.tolist()
     audit, theirs_touch = exact(every.take(pa.array(kept)))
     theirs = by_number(audit)
@@ -271,7 +272,7 @@ def test_what_is_left_leaves_nothing_in_a_dictionary(hidden: bytes) -> None:
     lines = [SEEDS[1], text(odd), SEEDS[2]]
     native = core()
     assert native
-    found = columns.read(native, connection(), batch(lines))
+    found = columns.read(native, connection(), batch(lines), np.ones(3, dtype=bool))
     assert found is not None
     audit, objects, left = found
     assert left.tolist() == [1]
@@ -397,7 +398,8 @@ def test_calls_give_back_what_they_took() -> None:
     """Columns are freed when nobody looks at them any more, also one by one."""
     native = core()
     assert native
-    texts = pa.array([s.decode() for s in SEEDS] * 200, pa.large_string())
+    texts = pa.chunked_array([[s.decode() for s in SEEDS] * 200], pa.large_string())
+    every = np.ones(len(texts), dtype=bool)
 
     def peak() -> int:
         return next(
@@ -406,7 +408,7 @@ def test_calls_give_back_what_they_took() -> None:
 
     def some() -> None:
         for _ in range(60):
-            found = native.audit(texts, ())
+            found = native.audit(texts, every, ())
             assert found
             column = found[0]["user"]
             del found

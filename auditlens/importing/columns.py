@@ -49,42 +49,41 @@ _Ints = Any  # numpy integer arrays
 _Sql = tuple[str, str, str]  # a column's name, its SQL and its type
 
 
-def read(core: Core, con: duckdb.DuckDBPyConnection, lines: pa.Table) -> tuple[pa.Table, pa.Table, _Ints] | None:
-    """Rows of `audit` and `audit_objects` (with their `cluster`), and the numbers of the records that the exact path must read.
+def read(
+    core: Core, con: duckdb.DuckDBPyConnection, lines: pa.Table, wanted: np.ndarray[Any, Any]
+) -> tuple[pa.Table, pa.Table, _Ints] | None:
+    """Rows of `audit` and `audit_objects` (with their `cluster`), and the numbers of the wanted records that the exact path
+    must read.
 
-    `lines` has batch_schema(). None when the core cannot take it.
+    `lines` has batch_schema(); texts that are not wanted are not looked at. None when the core cannot take it.
     """
-    numbers = np.arange(lines.num_rows)
+    if not wanted.any():
+        return pa.table({}), pa.table({}), np.zeros(0, dtype=np.int64)
     plain = pc.and_(pc.is_null(lines["level"]), pc.is_null(lines["partial"])).to_numpy()
-    text = (lines["text"] if plain.all() else lines["text"].filter(pa.array(plain))).combine_chunks()
-    found = _scan(core, text) if len(text) else None
+    found = _scan(core, lines["text"], plain & wanted)
     if found is None:
         return None
     rows, items, owners = found
-    at = numbers[plain][rows["row"].to_numpy()]
-    audit = _audit(con, rows, lines if len(at) == lines.num_rows else lines.take(pa.array(at)))
-    left = np.ones(lines.num_rows, dtype=bool)
+    at = rows["row"].to_numpy()
+    of = lines.select([*_OF_RECORD, "n", "cluster"])
+    audit = _audit(con, rows, of if len(at) == lines.num_rows else of.take(rows["row"]))
+    left = wanted.copy()
     left[at] = False
     return audit, _objects(con, audit, items, owners), lines["n"].to_numpy()[left]
 
 
-def _scan(core: Core, text: pa.LargeStringArray) -> Any:
-    """The core's columns of the texts that hold nothing to redact; `row` numbers the texts."""
-    found = core.audit(text, redact.RESOURCES)
+def _scan(core: Core, text: pa.ChunkedArray, wanted: np.ndarray[Any, Any]) -> Any:
+    """The core's columns of the wanted texts that hold nothing to redact."""
+    found = core.audit(text, wanted, redact.RESOURCES)
     if found is None:
         return None
     suspect = _suspect(found[0])
     if not suspect.any():
         return found
     # Read again without them: their other fields must not stay behind in a dictionary that is written.
-    clean = np.ones(len(text), dtype=bool)
+    clean = wanted.copy()
     clean[found[0]["row"].to_numpy()[suspect]] = False
-    again = core.audit(text.filter(pa.array(clean)), redact.RESOURCES)
-    if again is None:
-        return None
-    rows, items, owners = again
-    number = pa.array(np.flatnonzero(clean)).take(rows["row"])
-    return rows.set_column(rows.schema.get_field_index("row"), "row", number), items, owners
+    return core.audit(text, clean, redact.RESOURCES)
 
 
 def _suspect(rows: pa.RecordBatch) -> _Ints:

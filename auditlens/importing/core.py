@@ -20,8 +20,15 @@ VERSION = "0.1.0"  # of core/Cargo.toml; raise both when the columns or a signat
 LIBRARY = Path(__file__).resolve().parent.parent / "_core.so"  # made by hatch_build.py
 _SOURCES = LIBRARY.parent.parent / "core"  # in a checkout
 
-_MOST = (1 << 31) - 2  # bytes a call can take: offsets of strings are of 32 bits
 _EXPORT = 80 + 72  # sizes of ArrowArray and ArrowSchema on a 64-bit machine
+
+
+class _Piece(ctypes.Structure):
+    """Texts as the library takes them: `offsets` are `count + 1`."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("offsets", ctypes.c_void_p), ("count", ctypes.c_size_t),
+    )  # fmt: skip
 
 
 class Core:
@@ -45,20 +52,24 @@ class Core:
         return offsets[: count + 1] if count >= 0 else None
 
     def audit(
-        self, text: pa.LargeStringArray, resources: Iterable[str]
+        self, text: pa.ChunkedArray, wanted: np.ndarray[Any, Any], resources: Iterable[str]
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch] | None:
-        """Plain events as columns: rows (`row` is the number of the text), items of lists, owners; None when it cannot be told.
+        """The plain ones of the wanted events (large strings) as columns: rows (`row` is the number of the text), items of
+        lists, owners; None when it cannot be told.
 
         Events with a body of one of the resources are left out.
         """
-        _, offsets, data = text.buffers()
-        if data is None or data.size > _MOST:
-            return None
+        chunks = [chunk for chunk in text.chunks if len(chunk)]
+        pieces = (_Piece * len(chunks))()
+        for piece, chunk in zip(pieces, chunks, strict=True):
+            _, offsets, data = chunk.buffers()
+            piece.data, piece.size = (data.address, data.size) if data is not None else (None, 0)
+            piece.offsets, piece.count = offsets.address + 8 * chunk.offset, len(chunk)
         names = "\0".join(resources).encode()
         out = ctypes.create_string_buffer(3 * _EXPORT)
         at = ctypes.addressof(out)
-        done = self._audit(data.address, data.size, offsets.address + 8 * text.offset, len(text), names, len(names), at)
-        if done != 0:
+        of = np.ascontiguousarray(wanted, dtype=np.uint8)
+        if self._audit(pieces, len(chunks), of.ctypes.data, len(of), names, len(names), at) != 0:
             return None
         rows, items, owners = (
             pa.RecordBatch._import_from_c(at + i * _EXPORT, at + i * _EXPORT + 80) for i in range(3)

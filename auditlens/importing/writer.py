@@ -27,6 +27,8 @@ _Rows = tuple[pa.Table, pa.Table, Any]  # of `audit`, of `audit_objects`, and nu
 _ARROW_BATCH = 8192
 _DAY = 86_400_000_000  # microseconds
 
+# Records that were read exactly wait for this many bytes of them: one query costs 80 ms, however few they are.
+_HELD = 8 << 20
 # Bytes of event text per Parquet file: small enough for the memory promised, large enough for few files.
 _FLUSH = 48 << 20
 # What a record that cannot be read takes on its way to `rejects` beside its text: a flood of short ones is more than its bytes.
@@ -45,6 +47,8 @@ class Writer:
         self._redactor = redactor
         self._pending: list[tuple[Source, batches.Piece]] = []
         self._size = 0
+        self._exact: list[pa.Table] = []  # read exactly, to be written
+        self._last = False
 
     def add(self, source: Source, piece: batches.Piece) -> None:
         """Take one piece; writes when enough has come together."""
@@ -55,34 +59,51 @@ class Writer:
         if self._size >= _FLUSH:
             self.flush()
 
+    def finish(self) -> None:
+        """Write all there is."""
+        self._last = True
+        self.flush()
+
     def flush(self) -> None:
-        """Write what is pending."""
-        if not self._pending:
+        """Write what is pending; what was read exactly may wait for more of it, unless this is the last time."""
+        if not self._pending and not (self._last and self._exact):
             return
         self._write_logs([piece.logs for _, piece in self._pending if piece.logs])
         batch, rejects = batches.merge(self._pending)
         self._pending, self._size = [], 0
         suspect = transform.by_text(batch)
-        plain = np.ones(batch.lines.num_rows, dtype=bool)
-        plain[suspect] = False
-        audit, touch, left = self._read(batch.lines.filter(pa.array(plain)) if len(suspect) else batch.lines)
-        lines, unread = transform.load(batch, suspect, read_event, self._redactor)
-        odd, more = transform.load(batch, left, read_event, self._redactor, suspect=False)
-        unread += more
-        exact, touched, none = self._parsed(pa.concat_tables([lines, odd]))
-        assert not len(none), "what was read exactly is kept"
+        wanted = np.ones(batch.lines.num_rows, dtype=bool)
+        wanted[suspect] = False
+        audit, touch, left = self._read(batch.lines, wanted)
+        records = audit.num_rows
+        for numbers, suspected in ((suspect, True), (left, False)):
+            lines, unread = transform.load(batch, numbers, read_event, self._redactor, suspect=suspected)
+            self._exact.append(lines)
+            rejects += unread
+            records += lines.num_rows + len(unread)
+        assert records == batch.lines.num_rows, "a record must become a row or a reject"
+        exact, touched = self._held()
         self._place(Audit, [audit, exact])
         self._place(AuditObjects, [touch, touched])
-        assert audit.num_rows + exact.num_rows + len(unread) == batch.lines.num_rows, "a record must become a row or a reject"
-        if rejects := rejects + unread:
+        if rejects:
             self.rejects.update(batch.sources[src].import_id for src, _ in rejects)
             self.write_rows(Rejects, list(transform.reject_rows(rejects, batch.sources, self._redactor)))
 
-    def _read(self, lines: pa.Table) -> _Rows:
+    def _held(self) -> tuple[pa.Table, pa.Table]:
+        """The rows of what was read exactly, when it is enough for a query."""
+        if not self._last and sum(lines.nbytes for lines in self._exact) < _HELD:
+            return pa.table({}), pa.table({})
+        lines = pa.concat_tables(self._exact).unify_dictionaries()
+        self._exact = []
+        exact, touched, _ = self._parsed(lines)
+        assert exact.num_rows == lines.num_rows, "what was read exactly is kept"
+        return exact, touched
+
+    def _read(self, lines: pa.Table, wanted: np.ndarray[Any, Any]) -> _Rows:
         """The rows of what may be kept as it stands."""
         native = core()
-        found = columns.read(native, self.con, lines) if native else None
-        return found or self._parsed(lines)
+        found = columns.read(native, self.con, lines, wanted) if native else None
+        return found or self._parsed(lines if wanted.all() else lines.filter(pa.array(wanted)))
 
     def _parsed(self, lines: pa.Table) -> _Rows:
         """The rows of what DuckDB can read, and of what was read exactly."""

@@ -113,11 +113,18 @@ pub struct Scanner<'n> {
     owners: Parts,
 }
 
-/// The columns of the events texts[i] = data[offsets[i]..offsets[i + 1]] that are plain: rows with the numbers of their texts,
-/// items, owners.
+/// Texts one behind the other: the n-th is data[offsets[n]..offsets[n + 1]].
+#[derive(Clone, Copy)]
+pub struct Texts<'a> {
+    pub data: &'a [u8],
+    pub offsets: &'a [i64],
+}
+
+/// The columns of the plain events among the texts whose byte in `wanted` is not 0 (the others are not looked at): rows with
+/// the numbers of their texts, items, owners.
 ///
 /// Left out are events that have a body of one of the resources `refused`.
-pub fn scan(data: &[u8], offsets: &[i64], refused: Vec<&[u8]>) -> [Table; 3] {
+pub fn scan(pieces: &[Texts], wanted: &[u8], refused: Vec<&[u8]>) -> [Table; 3] {
     let mut scanner = Scanner {
         refused,
         codes: CODES.iter().map(|_| Codes::new()).collect(),
@@ -127,9 +134,9 @@ pub fn scan(data: &[u8], offsets: &[i64], refused: Vec<&[u8]>) -> [Table; 3] {
         items: Parts::new(&["namespace", "name", "uid", "resourceVersion"]),
         owners: Parts::new(&["apiVersion", "kind", "name", "uid"]),
     };
-    for (number, pair) in offsets.windows(2).enumerate() {
-        let Ok(start) = usize::try_from(pair[0]) else { continue };
-        let Some(text) = usize::try_from(pair[1]).ok().and_then(|end| data.get(start..end)) else { continue };
+    let texts = pieces.iter().flat_map(|piece| piece.offsets.windows(2).map(|pair| piece.text(pair)));
+    for (number, (text, _)) in texts.zip(wanted).enumerate().filter(|(_, (_, &wanted))| wanted != 0) {
+        let Some(text) = text else { continue };
         let (items, owners) = (scanner.items.len(), scanner.owners.len());
         if scanner.line(text).is_ok() {
             scanner.row.push(Some(number as i64));
@@ -139,6 +146,13 @@ pub fn scan(data: &[u8], offsets: &[i64], refused: Vec<&[u8]>) -> [Table; 3] {
         }
     }
     scanner.tables()
+}
+
+impl<'a> Texts<'a> {
+    fn text(&self, pair: &[i64]) -> Option<&'a [u8]> {
+        let (start, end) = (usize::try_from(pair[0]).ok()?, usize::try_from(pair[1]).ok()?);
+        self.data.get(start..end)
+    }
 }
 
 impl Scanner<'_> {

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void, CStr, CString};
 use std::panic::catch_unwind;
 use std::ptr::{null, null_mut};
 
-use crate::audit;
+use crate::audit::{self, Texts};
 use crate::columns::{Codes, Column, Long, Table, Text, Validity};
 use crate::lines;
 
@@ -66,7 +66,7 @@ pub extern "C" fn auditlens_core_version() -> *const c_char {
 pub extern "C" fn auditlens_core_self_test() -> i32 {
     const EVENT: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"a","stage":"Panic","requestURI":"/\u0026","verb":"get","stageTimestamp":"2026-11-23T05:04:18.056187Z"}"#;
     let read = catch_unwind(|| {
-        let [rows, ..] = audit::scan(EVENT, &[0, EVENT.len() as i64], Vec::new());
+        let [rows, ..] = audit::scan(&[Texts { data: EVENT, offsets: &[0, EVENT.len() as i64] }], &[1], Vec::new());
         let has = |name: &str, wanted: &[u8]| {
             rows.columns.iter().any(|(n, c)| *n == name && matches!(c, Column::Text(t) if t.data == wanted))
         };
@@ -101,32 +101,47 @@ pub unsafe extern "C" fn auditlens_core_lines(
     }
 }
 
-/// The columns of plain events: see `audit::scan`. `resources` are names, NUL between them.
-/// `out` has room for three tables, which are filled only when 0 is returned; the caller releases them.
-///
-/// # Safety
-/// `data` points to `size` bytes, `offsets` to `count + 1` numbers, `resources` to as many bytes as said, `out` to
-/// three exports; nobody writes to them meanwhile.
-#[no_mangle]
-pub unsafe extern "C" fn auditlens_core_audit(
+/// Texts as the caller has them: `offsets` are `count + 1`.
+#[repr(C)]
+pub struct Piece {
     data: *const u8,
     size: usize,
     offsets: *const i64,
     count: usize,
+}
+
+/// The columns of plain events: see `audit::scan`. `wanted` has a byte for each text, `resources` are names, NUL between them.
+/// `out` has room for three tables, which are filled only when 0 is returned; the caller releases them.
+///
+/// # Safety
+/// `pieces` points to `n_pieces`, each to as much as it says, `wanted` and `resources` to as many bytes as said, `out` to
+/// three exports; nobody writes to them meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn auditlens_core_audit(
+    pieces: *const Piece,
+    n_pieces: usize,
+    wanted: *const u8,
+    wanted_size: usize,
     resources: *const u8,
     resources_size: usize,
     out: *mut Export,
 ) -> i32 {
-    if size >= i32::MAX as usize || offsets.is_null() || out.is_null() {
+    if pieces.is_null() || out.is_null() {
         return FAILED;
     }
-    let data = borrowed(data, size);
-    let offsets = std::slice::from_raw_parts(offsets, count + 1);
-    let resources = borrowed(resources, resources_size);
+    let pieces = std::slice::from_raw_parts(pieces, n_pieces);
+    let size = pieces.iter().fold(0usize, |size, piece| size.saturating_add(piece.size));
+    if size >= i32::MAX as usize || pieces.iter().any(|piece| piece.offsets.is_null()) {
+        return FAILED;
+    }
+    let texts: Vec<Texts> = pieces
+        .iter()
+        .map(|p| Texts { data: borrowed(p.data, p.size), offsets: std::slice::from_raw_parts(p.offsets, p.count + 1) })
+        .collect();
+    let (wanted, resources) = (borrowed(wanted, wanted_size), borrowed(resources, resources_size));
     let exports = catch_unwind(|| {
         let names = resources.split(|b| *b == 0).filter(|name| !name.is_empty());
-        let tables = audit::scan(data, offsets, names.collect());
-        tables.map(export)
+        audit::scan(&texts, wanted, names.collect()).map(export)
     });
     match exports {
         Ok(tables) => {

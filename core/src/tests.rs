@@ -1,6 +1,6 @@
 //! What the core must read, and what it must leave.
 
-use crate::audit::scan;
+use crate::audit::{scan, Texts};
 use crate::columns::{Codes, Column, Table};
 use crate::json::{compact, Cursor};
 use crate::lines::split;
@@ -14,7 +14,11 @@ fn read(texts: &[&str]) -> [Table; 3] {
     for text in texts {
         offsets.push(offsets.last().unwrap() + text.len() as i64);
     }
-    scan(texts.concat().as_bytes(), &offsets, vec![b"secrets"])
+    one(texts.concat().as_bytes(), &offsets, vec![b"secrets"])
+}
+
+fn one(data: &[u8], offsets: &[i64], refused: Vec<&[u8]>) -> [Table; 3] {
+    scan(&[Texts { data, offsets }], &vec![1; offsets.len()], refused)
 }
 
 fn kept(text: &str) -> bool {
@@ -133,17 +137,30 @@ fn what_is_not_plain_is_left() {
 }
 
 #[test]
+fn texts_are_numbered_through_and_only_those_that_are_wanted_are_read() {
+    let (end, twice) = (EVENT.len() as i64, format!("{EVENT}{EVENT}"));
+    let pieces = [
+        Texts { data: twice.as_bytes(), offsets: &[0, end, 2 * end] },
+        Texts { data: b"", offsets: &[] },
+        Texts { data: EVENT.as_bytes(), offsets: &[0, end] },
+    ];
+    for (wanted, numbers) in [(&[1, 1, 1][..], "[0, 1, 2]"), (&[0, 1, 1], "[1, 2]"), (&[1, 0], "[0]"), (&[], "[]")] {
+        assert_eq!(texts(&scan(&pieces, wanted, vec![])[0], "row"), numbers);
+    }
+}
+
+#[test]
 fn bytes_that_are_no_utf_8_are_left() {
     let mut bytes = EVENT.as_bytes().to_vec();
     let at = EVENT.find("192.0").unwrap();
     bytes[at] = 0xff;
-    assert_eq!(scan(&bytes, &[0, bytes.len() as i64], vec![])[0].rows, 0);
+    assert_eq!(one(&bytes, &[0, bytes.len() as i64], vec![])[0].rows, 0);
 }
 
 #[test]
 fn offsets_that_lead_nowhere_are_passed_over() {
     for offsets in [&[-5, 3][..], &[0, 1 << 40], &[9, 3], &[i64::MAX, i64::MIN], &[]] {
-        assert_eq!(scan(EVENT.as_bytes(), offsets, vec![])[0].rows, 0);
+        assert_eq!(one(EVENT.as_bytes(), offsets, vec![])[0].rows, 0);
     }
 }
 
@@ -305,7 +322,7 @@ fn mutated_lines_panic_nowhere() {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        let [rows, ..] = scan(&bytes, &[0, bytes.len() as i64], vec![b"secrets"]);
+        let [rows, ..] = one(&bytes, &[0, bytes.len() as i64], vec![b"secrets"]);
         assert!(rows.rows <= 1);
     }
 }

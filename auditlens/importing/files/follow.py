@@ -165,7 +165,7 @@ class _Into:
             reader = SourceReader(source, format=self.format, redactor=self.redactor, keep=self.keep, clock=tail.clock)
             for piece in reader.pieces([chunk]):
                 writer.add(source, piece)
-            writer.flush()
+            writer.finish()
             read.report.take(reader)
             app = self._app(tail.identity), end
             done = commit_batch(self.lake, writer, staging, batch_id, [read], self.redactor, transaction=app)

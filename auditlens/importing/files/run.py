@@ -224,7 +224,7 @@ class _Run:
                 whole.append(read)
                 if before := known.find(read.sha256):  # known only now: then it is alone in its batch
                     return [_imported_before(read.source.name, before)]
-            writer.flush()
+            writer.finish()
             done = not whole or commit_batch(self.lake, writer, staging, batch_id, whole, self.redactor)
             return [r.report for r in reads] if done else None
 

@@ -105,7 +105,7 @@ class SegmentImporter:
                 self._connect()
             writer = Writer(self.con, staging, batch_id, self.redactor)
             reads = [self._read(s, writer) for s in fresh]
-            writer.flush()
+            writer.finish()
             transaction = (self._app, fresh[-1].number)
             if commit_batch(self.lake, writer, staging, batch_id, reads, self.redactor, transaction=transaction):
                 return reports + [r.report for r in reads]
@@ -121,7 +121,7 @@ class SegmentImporter:
         for owner, piece, full in items.pieces_of(segment.bodies):
             writer.add(owner, piece)
             if full:
-                writer.flush()
+                writer.finish()
         report = SourceReport(source.name, bytes=segment.size, lines=items.number, records=items.number)
         return Read(source, report, sha256=segment.sha256)
 
@@ -142,7 +142,7 @@ class SegmentImporter:
             writer = Writer(self.con, cast("Staging", _Aside(staging)), "trial", self.redactor)
             try:
                 self._read(Sealed(0, [body], "", 0), writer)
-                writer.flush()
+                writer.finish()
                 return body
             except _NOT_ITS_FAULT:
                 raise
