@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -286,24 +286,88 @@ def all_buffers(array: pa.Array) -> Iterator[pa.Buffer]:
         yield from all_buffers(array.dictionary)
 
 
-def test_a_chunk_may_end_at_any_byte() -> None:
+NAMES = ("text", "line", "item", "byte_offset", "partial", "time", "instance", "cluster")
+BARE: dict[str, Any] = dict.fromkeys(("annotations", "userAgent", "sourceIPs", "objectRef", "responseStatus"))
+SHORT = [text(event(n, **BARE)).rstrip(b"\n") for n in range(5)]
+
+
+def pieces(data: bytes, size: int) -> tuple[list[tuple[Any, ...]], Any]:
+    """The records of a log, read in chunks of a size, and the counts."""
     from auditlens.importing.files.chunks import ChunkReader
 
-    bare = dict.fromkeys(("annotations", "userAgent", "sourceIPs", "objectRef", "responseStatus"), None)
-    short = [text(event(n, **bare)).rstrip(b"\n") for n in range(5)]
-    data = b"\n".join([short[0], short[1][:90] + short[2], short[3] + short[4], b"", short[0]]) + b"\n"
+    reader = SourceReader(Source("a.log", "a", "0123"))
+    found = [p.lines for p in reader.pieces(ChunkReader(Bytes(data), chunk=size))]
+    rows = [row for table in found for row in zip(*(table[n].to_pylist() for n in NAMES), strict=True)]
+    return [(text.rstrip("\n"), *rest) for text, *rest in rows], (reader.counts, reader.clusters)
 
-    def pieces(size: int) -> list[tuple[Any, ...]]:
-        reader = SourceReader(Source("a.log", "a", "0123"))
-        names = ("text", "line", "item", "byte_offset", "partial")
-        found = [p.lines for p in reader.pieces(ChunkReader(Bytes(data), chunk=size))]
-        rows = [row for table in found for row in zip(*(table[n].to_pylist() for n in names), strict=True)]
-        return [(text.rstrip("\n"), *rest) for text, *rest in rows]
 
-    whole = pieces(len(data) + 1)
-    assert len(whole) == 6
+def in_cri(line: bytes, *cuts: int, stream: bytes = b"stdout", time: bytes = b"2026-11-23T12:00:00.000000001Z") -> bytes:
+    """A line as containerd keeps it, cut into pieces."""
+    ends = [*sorted(cuts), len(line)]
+    parts = zip([0, *ends], ends, strict=False)
+    return b"".join(time + b" " + stream + (b" F " if end == len(line) else b" P ") + line[at:end] + b"\n" for at, end in parts)
+
+
+def in_docker(line: bytes, *cuts: int, stream: bytes = b"stdout", time: bytes = b"2026-11-23T12:00:00.000000001Z") -> bytes:
+    """A line as dockerd keeps it, cut into pieces."""
+    ends = [*sorted(cuts), len(line)]
+    parts = zip([0, *ends], ends, strict=False)
+    logs = [(line[at:end] + (b"\n" if end == len(line) else b"")).decode() for at, end in parts]
+    made = (json.dumps({"log": log, "stream": stream.decode(), "time": time.decode()}, separators=(",", ":")) for log in logs)
+    return "".join(f"{one}\n" for one in made).encode()
+
+
+def test_a_chunk_may_end_at_any_byte() -> None:
+    data = b"\n".join([SHORT[0], SHORT[1][:90] + SHORT[2], SHORT[3] + SHORT[4], b"", SHORT[0]]) + b"\n"
+    whole = pieces(data, len(data) + 1)
+    assert len(whole[0]) == 6
     for size in range(150, len(data) + 1):
-        assert pieces(size) == whole, size
+        assert pieces(data, size) == whole, size
+
+
+@pytest.mark.parametrize("wrap", [in_cri, in_docker])
+def test_a_chunk_of_container_lines_may_end_at_any_byte(wrap: Callable[..., bytes]) -> None:
+    data = wrap(SHORT[0]) + wrap(SHORT[1], 80, 200, stream=b"stderr") + wrap(SHORT[2]) + wrap(SHORT[3], 300)
+    whole = pieces(data, len(data) + 1)
+    assert len(whole[0]) == 4 and whole[1][0].continuations == 3
+    for size in range(1, len(data) + 1, 3):
+        assert pieces(data, size) == whole, size
+
+
+@needs_core
+@pytest.mark.parametrize("wrap", [in_cri, in_docker])
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_container_lines_are_unwrapped_as_without_the_core(wrap: Callable[..., bytes], data: st.DataObject) -> None:
+    whole, cut = st.sampled_from(SHORT), st.integers(0, 400)
+    odd = st.sampled_from(
+        [b"", b"I1123 12:00:00.000000 1 a.go:1] x", SHORT[0][:99], SHORT[0] + SHORT[1], SHORT[0] + b"\r", b"{}"]
+    )
+    times = st.sampled_from([b"2026-11-23T12:00:00+01:00", b"2026-11-23 12:00:00.1Z", b""])
+    line = st.one_of(
+        st.builds(wrap, whole),
+        st.builds(wrap, whole, cut, cut, stream=st.sampled_from([b"stdout", b"stderr"])),
+        st.builds(wrap, odd),
+        st.builds(wrap, whole, time=times),
+        st.sampled_from(
+            [b"\n", SHORT[0] + b"\n", wrap(SHORT[0], 50).splitlines(keepends=True)[0], in_cri(SHORT[0]), in_docker(SHORT[0])]
+        ),
+    )
+    log = b"".join(data.draw(st.lists(line, min_size=1, max_size=6)))
+    size = data.draw(st.sampled_from([300, 1000, 1 << 20]))
+    mine = pieces(log, size)
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr("auditlens.importing.batches.core", lambda: None)
+        assert mine == pieces(log, size)
+
+
+@needs_core
+@pytest.mark.parametrize("wrap", [in_cri, in_docker])
+def test_container_lines_take_the_fast_road(wrap: Callable[..., bytes]) -> None:
+    native = core()
+    assert native
+    found = native.container(wrap(SHORT[0]) + wrap(SHORT[1], 100), PLAIN.encode())
+    assert found is not None and found.text.to_pylist() == [s.decode() + "\n" for s in SHORT[:2]]
 
 
 class Bytes:

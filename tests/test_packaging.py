@@ -51,7 +51,9 @@ def test_the_wheel_holds_what_travels_with_it(wheel: Path) -> None:
     assert re.findall(r"^([\w-]+) = ", scripts, re.MULTILINE) == ["auditlens", "kubectl-audit"]
 
 
-def test_the_wheel_is_of_a_platform_with_the_core_and_of_all_without(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_is_of_a_platform_with_the_core_and_of_all_without(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     native = core() is not None  # whoever installed this had cargo
     assert ("auditlens/_core.so" in inside(wheel)) == native
     assert wheel.name.endswith("-py3-none-any.whl") != native

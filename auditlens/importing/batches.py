@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditlens.formats import glue
+from auditlens.formats import cri, glue
 from auditlens.formats.clock import Clock
 from auditlens.formats.reader import Reader
 from auditlens.importing.core import core
@@ -24,6 +24,8 @@ from auditlens.records import Chunk, Counts, Record, Reject
 from auditlens.redact import Redactor
 
 _BLOCK = 1 << 20
+_DOCKER = b'{"log":"'
+_HEAD = 128  # bytes that tell which form a chunk's lines may all have
 # Records that came through the reader are handed on in pieces of this many bytes, and rejects in this number.
 _PIECE = 64 << 20
 _REJECTS = 50_000
@@ -156,8 +158,11 @@ class SourceReader:
 
     def _plain_piece(self, chunk: Chunk) -> Piece | None:
         """The chunk as a batch without looking into its lines, when all of them begin like the log backend's."""
-        if bytes(chunk.data[: len(PLAIN)]) != PLAIN.encode() or chunk.data[-1] != 10:
+        head = bytes(chunk.data[:_HEAD])
+        if chunk.data[-1] != 10:
             return None  # the torn last line of a live file is the reader's to judge
+        if not head.startswith(PLAIN.encode()):
+            return self._container_piece(chunk) if head.startswith(_DOCKER) or cri.LINE.match(head) else None
         native = core()
         starts = native.lines(chunk.data, PLAIN.encode()) if native else None
         starts = plain_lines(chunk.data) if starts is None else starts
@@ -165,11 +170,28 @@ class SourceReader:
             return None
         n = len(starts) - 1
         text = pa.LargeStringArray.from_buffers(n, pa.py_buffer(starts), pa.py_buffer(chunk.data))
-        self._plain.lines += n
-        self._plain.records += n
-        self.clusters[""] += n
+        self._count(n, n)
         line = np.arange(chunk.first_line, chunk.first_line + n, dtype=np.int64)
         return Piece(self._table(n, text=text, line=line, byte_offset=starts[:-1] + chunk.offset))
+
+    def _container_piece(self, chunk: Chunk) -> Piece | None:
+        """The same of a container's log, when the core can unwrap all of it."""
+        native = core()
+        found = native.container(chunk.data, PLAIN.encode()) if native else None
+        if found is None:
+            return None
+        if self._logs:
+            self._logs.learn(chunk.data)
+        n = len(found.text)
+        self._count(n, found.lines)
+        line, offset = found.line + chunk.first_line, found.start + chunk.offset
+        return Piece(self._table(n, text=found.text, line=line, byte_offset=offset, time=found.time))
+
+    def _count(self, records: int, lines: int) -> None:
+        self._plain.lines += lines
+        self._plain.records += records
+        self._plain.continuations += lines - records
+        self.clusters[""] += records
 
     def _collect(self, found: Iterable[Record | Reject], entries: Sequence[Entries] = ()) -> Iterator[Piece]:
         """Records gathered into pieces of bounded size; log entries that were read already go with the first."""

@@ -9,6 +9,7 @@ import ctypes
 import os
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ class _Piece(ctypes.Structure):
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class ContainerLines:
+    """Records out of container log lines; `start` and `line` count from the chunk's beginning, `lines` is of all."""
+
+    text: pa.LargeStringArray
+    time: pa.StringArray
+    start: np.ndarray[Any, Any]
+    line: np.ndarray[Any, Any]
+    lines: int
+
+
 class Core:
     """What the library does, in Arrow's terms."""
 
@@ -39,6 +51,8 @@ class Core:
         self._lines = library.auditlens_core_lines
         self._lines.argtypes = (pointer, size, ctypes.c_char_p, size, pointer, size)
         self._lines.restype = ctypes.c_int64
+        self._container = library.auditlens_core_container
+        self._container.argtypes = (pointer, size, ctypes.c_char_p, size, pointer)
         self._audit = library.auditlens_core_audit
         self._audit.argtypes = (pointer, size, pointer, size, ctypes.c_char_p, size, pointer)
 
@@ -50,6 +64,17 @@ class Core:
         offsets[0] = 0
         count = self._lines(buffer.address, buffer.size, prefix, len(prefix), offsets.ctypes.data + 8, room)
         return offsets[: count + 1] if count >= 0 else None
+
+    def container(self, data: bytes | memoryview, prefix: bytes) -> ContainerLines | None:
+        """The records in a chunk of container log lines (CRI, docker); None unless each is whole, and as lines() wants lines."""
+        buffer = pa.py_buffer(data)
+        out = ctypes.create_string_buffer(2 * _EXPORT)
+        if self._container(buffer.address, buffer.size, prefix, len(prefix), out) != 0:
+            return None
+        rows, whole = _tables(out, 2)
+        ends = np.concatenate((np.zeros(1, dtype=np.int64), rows["end"].to_numpy()))
+        text = pa.LargeStringArray.from_buffers(rows.num_rows, pa.py_buffer(ends), whole["text"].buffers()[2])
+        return ContainerLines(text, rows["time"], rows["start"].to_numpy(), rows["line"].to_numpy(), whole["lines"][0].as_py())
 
     def audit(
         self, text: pa.ChunkedArray, wanted: np.ndarray[Any, Any], resources: Iterable[str]
@@ -67,14 +92,17 @@ class Core:
             piece.offsets, piece.count = offsets.address + 8 * chunk.offset, len(chunk)
         names = "\0".join(resources).encode()
         out = ctypes.create_string_buffer(3 * _EXPORT)
-        at = ctypes.addressof(out)
         of = np.ascontiguousarray(wanted, dtype=np.uint8)
-        if self._audit(pieces, len(chunks), of.ctypes.data, len(of), names, len(names), at) != 0:
+        if self._audit(pieces, len(chunks), of.ctypes.data, len(of), names, len(names), out) != 0:
             return None
-        rows, items, owners = (
-            pa.RecordBatch._import_from_c(at + i * _EXPORT, at + i * _EXPORT + 80) for i in range(3)
-        )  # fmt: skip
+        rows, items, owners = _tables(out, 3)
         return rows, items, owners
+
+
+def _tables(out: ctypes.Array[ctypes.c_char], count: int) -> list[pa.RecordBatch]:
+    """What the library put into the room that it was given."""
+    at = ctypes.addressof(out)
+    return [pa.RecordBatch._import_from_c(at + i * _EXPORT, at + i * _EXPORT + 80) for i in range(count)]
 
 
 @cache

@@ -8,6 +8,7 @@ use std::ptr::{null, null_mut};
 
 use crate::audit::{self, Texts};
 use crate::columns::{Codes, Column, Long, Table, Text, Validity};
+use crate::container;
 use crate::lines;
 
 const DONE: i32 = 0;
@@ -151,6 +152,34 @@ pub unsafe extern "C" fn auditlens_core_audit(
             DONE
         }
         Err(_) => FAILED,
+    }
+}
+
+/// The records in a chunk of container log lines: see `container::unwrap`. `out` has room for two tables, which are filled only when
+/// 0 is returned; the caller releases them.
+///
+/// # Safety
+/// `data` points to `size` bytes, `prefix` to `prefix_size`, `out` to two exports; nobody writes to them meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn auditlens_core_container(
+    data: *const u8,
+    size: usize,
+    prefix: *const u8,
+    prefix_size: usize,
+    out: *mut Export,
+) -> i32 {
+    if size >= i32::MAX as usize || out.is_null() {
+        return FAILED;
+    }
+    let (data, prefix) = (borrowed(data, size), borrowed(prefix, prefix_size));
+    match catch_unwind(|| container::unwrap(data, prefix).map(|tables| tables.map(export))) {
+        Ok(Some(tables)) => {
+            for (i, table) in tables.into_iter().enumerate() {
+                out.add(i).write(table);
+            }
+            DONE
+        }
+        _ => FAILED,
     }
 }
 

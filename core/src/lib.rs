@@ -12,6 +12,8 @@
 //!   range, more than 127 levels.
 //! - `audit` refuses a member it does not know, a member that comes twice, and every type audit.k8s.io/v1 does not give a
 //!   field.
+//! - `lines` and `container` take a chunk only if each of its lines is of one form, and holds one whole document as far as brackets
+//!   tell; what they let through is read by `audit` all the same.
 //! - `shape` checks the fragments that are kept as JSON (user, annotations, ...), once for each distinct one.
 //! - `ffi` alone is unsafe: it borrows the caller's buffers for one call, gives buffers away, and lets no panic out.
 //!
@@ -21,6 +23,7 @@
 
 mod audit;
 mod columns;
+mod container;
 mod ffi;
 mod json;
 mod lines;

@@ -2,6 +2,7 @@
 
 use crate::audit::{scan, Texts};
 use crate::columns::{Codes, Column, Table};
+use crate::container::unwrap;
 use crate::json::{compact, Cursor};
 use crate::lines::split;
 use crate::needles::Needles;
@@ -256,6 +257,76 @@ fn lines_are_split_only_when_all_are_plain() {
         b"{\"a\":1} \t I0101{}\n",
     ] {
         assert_eq!(split(odd, b"{\"a\":", &mut ends), None);
+    }
+}
+
+#[test]
+fn container_lines_are_unwrapped_only_when_all_are_whole_records() {
+    let log = b"2026-11-23T12:00:00.1Z stdout F {\"a\":1}\n2026-11-23T12:00:01.123456789+01:00 stderr P {\"a\"\n\
+        2026-11-23T12:00:02.1Z stderr P :2\n2026-11-23T12:00:03.1Z stderr F }\n2026-11-23T12:00:04.1Z stdout F {\"a\":3}\n";
+    let [rows, whole] = unwrap(log, b"{\"a\"").unwrap();
+    for (name, wanted) in [
+        ("time", "2026-11-23T12:00:00.1Z2026-11-23T12:00:01.123456789+01:002026-11-23T12:00:04.1Z"),
+        ("start", "[0, 40, 159]"),
+        ("line", "[0, 1, 4]"),
+        ("end", "[8, 16, 24]"),
+    ] {
+        assert_eq!(texts(&rows, name), wanted);
+    }
+    assert_eq!((texts(&whole, "text").as_str(), texts(&whole, "lines").as_str()), ("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n", "[5]"));
+    let log = br#"{"log":"{\"a\":1}\n","stream":"stdout","time":"2026-11-23T12:00:00Z"}
+{"log":"{\"a\":\"\u003c","stream":"stderr","time":"2026-11-23T12:00:01.5Z"}
+{"log":"2\"}\n","stream":"stderr","time":"2026-11-23T12:00:02Z"}
+"#;
+    let [rows, whole] = unwrap(log, b"{\"a\"").unwrap();
+    assert_eq!(
+        (texts(&rows, "time").as_str(), texts(&rows, "start").as_str()),
+        ("2026-11-23T12:00:00Z2026-11-23T12:00:01.5Z", "[0, 70]")
+    );
+    assert_eq!(texts(&whole, "text"), "{\"a\":1}\n{\"a\":\"<2\"}\n");
+    let good = r#"{"log":"{\"a\":1}\n","stream":"stdout","time":"2026-11-23T12:00:00Z"}"#;
+    for (old, new) in [
+        ("stdout", "other"),
+        ("\\n\"", "\""),
+        ("\\n\"", "\\n\\n\""),
+        ("1}", "1}\\ud83d"),
+        (",\"time\":\"2026-11-23T12:00:00Z\"", ""),
+        ("\"2026-11-23T12:00:00Z\"", "1"),
+        ("12:00:00Z", ""),
+        ("12:00:00Z", "12:00:00Z "),
+        ("}\n", ",\"attrs\":{}}\n"),
+        ("\"log\"", "\"Log\""),
+    ] {
+        assert!(good.contains(old) || new.contains("attrs"), "{old}");
+        assert!(unwrap(format!("{good}\n{good}\n").as_bytes(), b"{\"a\"").is_some());
+        assert!(
+            unwrap(format!("{good}\n{}", format!("{good}\n").replacen(old, new, 1)).as_bytes(), b"{\"a\"").is_none(),
+            "{new}"
+        );
+    }
+    let good = "2026-11-23T12:00:00.1Z stdout F {\"a\":1}\n";
+    for odd in [
+        "2026-11-23T12:00:00.1Z stdout F {\"a\":1}",
+        "2026-11-23T12:00:00.1Z stdout F {\"b\":1}\n",
+        "2026-11-23T12:00:00.1Z stdout F {\"a\":1} \n",
+        "2026-11-23T12:00:00.1Z stdout F {\"a\":1}\r\n",
+        "2026-11-23T12:00:00.1Z stdout P {\"a\":1}\n",
+        "2026-11-23T12:00:00.1Z stdout P {\"a\"\n2026-11-23T12:00:00.1Z stderr F :1}\n",
+        "2026-11-23T12:00:00.1Z stdlog F {\"a\":1}\n",
+        "2026-11-23T12:00:00.1Z stdout X {\"a\":1}\n",
+        "2026-11-23T12:00:00.1Z stdout F:x {\"a\":1}\n",
+        "2026-11-23T12:00:00.1Z stdout F\n",
+        "2026-11-23T12:00:00.Z stdout F {\"a\":1}\n",
+        "2026-11-23T12:00:00 stdout F {\"a\":1}\n",
+        "2026-11-23T12:00:00.1+1:00 stdout F {\"a\":1}\n",
+        "{\"a\":1}\n",
+        "\n",
+    ] {
+        assert!(unwrap(format!("{good}{good}").as_bytes(), b"{\"a\"").is_some());
+        assert!(unwrap(format!("{good}{odd}").as_bytes(), b"{\"a\"").is_none(), "{odd}");
+    }
+    for end in 0..log.len() {
+        drop(unwrap(&log[..end], b"{\"a\""));
     }
 }
 
