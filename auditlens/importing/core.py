@@ -55,6 +55,11 @@ class Core:
         self._container.argtypes = (pointer, size, ctypes.c_char_p, size, pointer)
         self._audit = library.auditlens_core_audit
         self._audit.argtypes = (pointer, size, pointer, size, ctypes.c_char_p, size, pointer)
+        self._pattern = library.auditlens_core_pattern
+        self._pattern.argtypes, self._pattern.restype = (ctypes.c_char_p, size), pointer
+        self._find = library.auditlens_core_find
+        self._find.argtypes = (pointer, pointer, size, pointer, size)
+        self._patterns: dict[str, int | None] = {}
 
     def lines(self, data: bytes | memoryview, prefix: bytes) -> np.ndarray[Any, Any] | None:
         """Offsets of the lines of a chunk; None unless all begin with the prefix, end as an event does, and are UTF-8."""
@@ -76,6 +81,19 @@ class Core:
         text = pa.LargeStringArray.from_buffers(rows.num_rows, pa.py_buffer(ends), whole["text"].buffers()[2])
         return ContainerLines(text, rows["time"], rows["start"].to_numpy(), rows["line"].to_numpy(), whole["lines"][0].as_py())
 
+    def find(self, text: pa.ChunkedArray, pattern: str) -> np.ndarray[Any, Any] | None:
+        """A 1 for each text (large strings, none null) that an expression is in, a 0 for the others; None when RE2 is to be asked.
+
+        What is known of an expression is kept: it takes 20 MB of texts until it is fast.
+        """
+        if pattern not in self._patterns:
+            self._patterns[pattern] = self._pattern(pattern.encode(), len(pattern.encode()))
+        handle, pieces = self._patterns[pattern], _pieces(text)
+        found = np.zeros(len(text), dtype=np.uint8)
+        if handle is None or self._find(handle, pieces, len(pieces), found.ctypes.data, len(found)) != 0:
+            return None
+        return found
+
     def audit(
         self, text: pa.ChunkedArray, wanted: np.ndarray[Any, Any], resources: Iterable[str]
     ) -> tuple[pa.RecordBatch, pa.RecordBatch, pa.RecordBatch] | None:
@@ -84,19 +102,25 @@ class Core:
 
         Events with a body of one of the resources are left out.
         """
-        chunks = [chunk for chunk in text.chunks if len(chunk)]
-        pieces = (_Piece * len(chunks))()
-        for piece, chunk in zip(pieces, chunks, strict=True):
-            _, offsets, data = chunk.buffers()
-            piece.data, piece.size = (data.address, data.size) if data is not None else (None, 0)
-            piece.offsets, piece.count = offsets.address + 8 * chunk.offset, len(chunk)
+        pieces = _pieces(text)
         names = "\0".join(resources).encode()
         out = ctypes.create_string_buffer(3 * _EXPORT)
         of = np.ascontiguousarray(wanted, dtype=np.uint8)
-        if self._audit(pieces, len(chunks), of.ctypes.data, len(of), names, len(names), out) != 0:
+        if self._audit(pieces, len(pieces), of.ctypes.data, len(of), names, len(names), out) != 0:
             return None
         rows, items, owners = _tables(out, 3)
         return rows, items, owners
+
+
+def _pieces(text: pa.ChunkedArray) -> ctypes.Array[_Piece]:
+    """The buffers of large strings, which must be kept as long as these are used."""
+    chunks = [chunk for chunk in text.chunks if len(chunk)]
+    pieces = (_Piece * len(chunks))()
+    for piece, chunk in zip(pieces, chunks, strict=True):
+        _, offsets, data = chunk.buffers()
+        piece.data, piece.size = (data.address, data.size) if data is not None else (None, 0)
+        piece.offsets, piece.count = offsets.address + 8 * chunk.offset, len(chunk)
+    return pieces
 
 
 def _tables(out: ctypes.Array[ctypes.c_char], count: int) -> list[pa.RecordBatch]:

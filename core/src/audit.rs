@@ -134,7 +134,7 @@ pub fn scan(pieces: &[Texts], wanted: &[u8], refused: Vec<&[u8]>) -> [Table; 3] 
         items: Parts::new(&["namespace", "name", "uid", "resourceVersion"]),
         owners: Parts::new(&["apiVersion", "kind", "name", "uid"]),
     };
-    let texts = pieces.iter().flat_map(|piece| piece.offsets.windows(2).map(|pair| piece.text(pair)));
+    let texts = pieces.iter().flat_map(Texts::iter);
     for (number, (text, _)) in texts.zip(wanted).enumerate().filter(|(_, (_, &wanted))| wanted != 0) {
         let Some(text) = text else { continue };
         let (items, owners) = (scanner.items.len(), scanner.owners.len());
@@ -149,6 +149,11 @@ pub fn scan(pieces: &[Texts], wanted: &[u8], refused: Vec<&[u8]>) -> [Table; 3] 
 }
 
 impl<'a> Texts<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let all = *self;
+        all.offsets.windows(2).map(move |pair| all.text(pair))
+    }
+
     fn text(&self, pair: &[i64]) -> Option<&'a [u8]> {
         let (start, end) = (usize::try_from(pair[0]).ok()?, usize::try_from(pair[1]).ok()?);
         self.data.get(start..end)

@@ -5,8 +5,10 @@
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::panic::catch_unwind;
 use std::ptr::{null, null_mut};
+use std::sync::Mutex;
 
 use crate::audit::{self, Texts};
+use crate::automaton::Automaton;
 use crate::columns::{Codes, Column, Long, Table, Text, Validity};
 use crate::container;
 use crate::lines;
@@ -135,10 +137,7 @@ pub unsafe extern "C" fn auditlens_core_audit(
     if size >= i32::MAX as usize || pieces.iter().any(|piece| piece.offsets.is_null()) {
         return FAILED;
     }
-    let texts: Vec<Texts> = pieces
-        .iter()
-        .map(|p| Texts { data: borrowed(p.data, p.size), offsets: std::slice::from_raw_parts(p.offsets, p.count + 1) })
-        .collect();
+    let texts: Vec<Texts> = pieces.iter().map(|p| texts(p)).collect();
     let (wanted, resources) = (borrowed(wanted, wanted_size), borrowed(resources, resources_size));
     let exports = catch_unwind(|| {
         let names = resources.split(|b| *b == 0).filter(|name| !name.is_empty());
@@ -152,6 +151,53 @@ pub unsafe extern "C" fn auditlens_core_audit(
             DONE
         }
         Err(_) => FAILED,
+    }
+}
+
+/// An expression to look for, which lives as long as the process; null when it is written in ways that are not known here.
+///
+/// # Safety
+/// `pattern` points to `size` bytes; nobody writes to them meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn auditlens_core_pattern(pattern: *const u8, size: usize) -> *const c_void {
+    let pattern = borrowed(pattern, size);
+    match catch_unwind(|| Automaton::new(pattern)) {
+        Ok(Some(automaton)) => Box::into_raw(Box::new(Mutex::new(automaton))).cast(),
+        _ => null(),
+    }
+}
+
+/// Write a 1 into `found` for each text that the expression is in. Returns 0 when all of them were looked at.
+///
+/// # Safety
+/// `pattern` is from `auditlens_core_pattern`, `pieces` points to `n_pieces`, each to as much as it says, `found` to `size`
+/// bytes; nobody writes to them meanwhile.
+#[no_mangle]
+pub unsafe extern "C" fn auditlens_core_find(
+    pattern: *const c_void,
+    pieces: *const Piece,
+    n_pieces: usize,
+    found: *mut u8,
+    size: usize,
+) -> i32 {
+    if pattern.is_null() || pieces.is_null() || found.is_null() {
+        return FAILED;
+    }
+    let pattern = &*pattern.cast::<Mutex<Automaton>>();
+    let pieces = std::slice::from_raw_parts(pieces, n_pieces);
+    if pieces.iter().any(|piece| piece.offsets.is_null()) {
+        return FAILED;
+    }
+    let texts: Vec<Texts> = pieces.iter().map(|p| texts(p)).collect();
+    let found = std::slice::from_raw_parts_mut(found, size);
+    let done = catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let every = texts.iter().flat_map(Texts::iter).map(Option::unwrap_or_default);
+        pattern.lock().is_ok_and(|mut automaton| automaton.find(every, found))
+    }));
+    if matches!(done, Ok(true)) {
+        DONE
+    } else {
+        FAILED
     }
 }
 
@@ -181,6 +227,10 @@ pub unsafe extern "C" fn auditlens_core_container(
         }
         _ => FAILED,
     }
+}
+
+unsafe fn texts<'a>(piece: &Piece) -> Texts<'a> {
+    Texts { data: borrowed(piece.data, piece.size), offsets: std::slice::from_raw_parts(piece.offsets, piece.count + 1) }
 }
 
 unsafe fn borrowed<'a>(data: *const u8, size: usize) -> &'a [u8] {

@@ -2,7 +2,7 @@
 //!
 //! The texts of whole events go in, Arrow columns come out. What is not plain is left out, and the caller's exact path reads
 //! it; so redaction and every oddity live in one place, in Python, and this crate never decides what an odd event means. Texts that
-//! may hold a value to redact are not given to it at all.
+//! may hold a value to redact are not read by it: `automaton` tells which, by the expression that the caller gives, as RE2 would.
 //!
 //! What is validated where:
 //! - `audit::Scanner::line` takes a text only if it is UTF-8 (all of it, before anything else looks at it) and is one JSON
@@ -22,14 +22,18 @@
 #![deny(unsafe_code)]
 
 mod audit;
+mod automaton;
 mod columns;
 mod container;
 mod ffi;
 mod json;
 mod lines;
 mod needles;
+mod pattern;
 mod shape;
 mod time;
 
+#[cfg(test)]
+mod pattern_tests;
 #[cfg(test)]
 mod tests;
