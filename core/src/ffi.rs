@@ -64,7 +64,7 @@ pub extern "C" fn auditlens_core_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// 0 when this build reads an event as it should.
+/// 0 when this build reads an event as it should, and finds an expression.
 #[no_mangle]
 pub extern "C" fn auditlens_core_self_test() -> i32 {
     const EVENT: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"a","stage":"Panic","requestURI":"/\u0026","verb":"get","stageTimestamp":"2026-11-23T05:04:18.056187Z"}"#;
@@ -73,7 +73,11 @@ pub extern "C" fn auditlens_core_self_test() -> i32 {
         let has = |name: &str, wanted: &[u8]| {
             rows.columns.iter().any(|(n, c)| *n == name && matches!(c, Column::Text(t) if t.data == wanted))
         };
-        rows.rows == 1 && has("auditID", b"a") && has("requestURI", b"/&")
+        let mut found = [0; 3];
+        let looked = Automaton::new(br"(?i)\bpass\b[^{}]{2}=").is_some_and(|mut pass| {
+            pass.find([b"a PASS: =".as_slice(), b"compass: =", b"pass={}="].into_iter(), &mut found)
+        });
+        looked && found == [1, 0, 0] && rows.rows == 1 && has("auditID", b"a") && has("requestURI", b"/&")
     });
     if matches!(read, Ok(true)) {
         DONE
