@@ -255,6 +255,9 @@ HOSTILE = [
     SEEDS[6].replace(b'"kind":"Pod"', b'"kind":"Pod","spec":{"replicas":1e999}'), SEEDS[6].replace(b"web", b"w" * (32 << 20)),
     SEEDS[6].replace(b'"metadata":{', b'"metadata":{"name":"a","name":"b",'), b'{"kind":"Event","apiVersion":"audit.k8s.io/v1"}',
     SEEDS[0].replace(b'"sourceIPs":[', b'"sourceIPs":[' + b'"1",' * 100_000),
+    SEEDS[0][:-1] + b",}", SEEDS[0].replace(b'"sourceIPs":["', b'"sourceIPs":["1",],"x":["'),
+    *(SEEDS[6].replace(b'"metadata":{', b'"metadata":{"x":' + word) for word in (b"NaN", b"-Infinity", b" inf ")),
+    SEEDS[6].replace(b'"metadata":{', b'"metadata":{"name":"a","name":"b"'),
     SEEDS[0].replace(b'"annotations":{', b'"annotations":{' + b"".join(b'"k%d":"",' % i for i in range(100_000))),
 ]  # fmt: skip
 
@@ -453,18 +456,54 @@ def test_lines_are_split_as_without_the_core(odd: bytes) -> None:
     assert mine is None or mine.tolist() == theirs.tolist()  # type: ignore[union-attr]
 
 
+def assert_lakes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
+    """Every table of a lake, cell by cell, with the core and without."""
+    with_core = imported(tmp_path / "with", *paths).total()
+    with monkeypatch.context() as without:
+        for module in ("batches", "transform", "writer"):
+            without.setattr(f"auditlens.importing.{module}.core", lambda: None)
+        bare = imported(tmp_path / "without", *paths).total()
+    assert with_core | {"seconds": 0} == bare | {"seconds": 0}
+    assert tables(tmp_path / "with") == tables(tmp_path / "without")
+
+
 @needs_core
 def test_a_lake_is_the_same_without_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapped = b"".join(b"2026-11-23T12:00:00Z stdout F " + s + b"\n" for s in SEEDS[:8])
     listed = event(3, annotations={"a": "b"}, user={}, impersonatedUser={"username": "m", "groups": ["x"]}, verb="patch")
-    log = write(tmp_path / "a.log", text(*day(400), listed) + wrapped + b"rubbish\n")
-    with_core = imported(tmp_path / "with", log).total()
-    for module in ("batches", "transform", "writer"):
-        monkeypatch.setattr(f"auditlens.importing.{module}.core", lambda: None)
-    without = imported(tmp_path / "without", log).total()
-    assert with_core | {"seconds": 0} == without | {"seconds": 0}
-    first, second = tables(tmp_path / "with"), tables(tmp_path / "without")
-    assert first == second
+    escaped = SEEDS[6].replace(b'"metadata":{', b'"metadata":{"labels":{"a":"\\u003cb\\u003e \\u2028"},')
+    assert escaped != SEEDS[6]
+    log = write(tmp_path / "a.log", text(*day(400), listed) + escaped + b"\n" + wrapped + b"rubbish\n")
+    assert_lakes_are_the_same(tmp_path, monkeypatch, log)
+
+
+@needs_core
+def test_a_lake_of_hostile_lines_is_the_same_without_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line for hostile in HOSTILE if len(hostile) < 2 << 20 for line in (SEEDS[1], hostile, SEEDS[2])]
+    alone = write(tmp_path / "alone.log", b"".join(line + b"\n" for line in lines))
+    plain = write(
+        tmp_path / "plain.log",
+        b"".join(line + b"\n" for line in lines if line.startswith(PLAIN.encode()) and line.endswith(b"}")),
+    )
+    assert_lakes_are_the_same(tmp_path, monkeypatch, alone, plain)
+
+
+def _folders() -> list[Path]:
+    captured = sorted({p.parent for p in CAPTURES.rglob("audit*.log*")}) if CAPTURES.is_dir() else []
+    field = [SHARED / "field"] if (SHARED / "field").is_dir() else []
+    return [*(folder for folder in captured if folder.name != "bulk"), *field, *sorted((ROOT / "sample-logs").iterdir())]
+
+
+@needs_core
+@pytest.mark.parametrize("folder", _folders(), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_the_lake_of_every_capture_and_field_case_is_the_same_without_the_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md" and p.name.startswith(("audit", "sample")))
+    paths = paths or sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".log", ".json", ".jsonl", ".gz"))
+    if not paths:
+        pytest.skip("no logs of audit events")
+    assert_lakes_are_the_same(tmp_path, monkeypatch, *paths)
 
 
 @needs_core
