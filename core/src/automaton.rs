@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use crate::pattern::{is_word, program, Node};
 
 const LANES: usize = 4;
-/// States that are kept; when there are more, all are forgotten.
+/// States that are kept, and nodes in all of them; when there are more, all are forgotten.
 const MAX_STATES: usize = 1 << 13;
+const MAX_HELD: usize = 1 << 20;
 /// Bytes that a step which was not known must have been worth on average, or the texts were made to need such all the time.
 const WORTH: usize = 1024;
 
@@ -32,6 +33,7 @@ pub struct Automaton {
     index: HashMap<State, u32>,
     table: Vec<u32>,
     marks: Marks,
+    held: usize, // nodes of all states
     room: usize, // for states
 }
 
@@ -96,6 +98,7 @@ impl Automaton {
             index: HashMap::new(),
             table: Vec::new(),
             marks,
+            held: 0,
             room: MAX_STATES,
         };
         new.marks.clear();
@@ -143,7 +146,7 @@ impl Automaton {
                         return false;
                     }
                     paid -= WORTH;
-                    if self.states.len() >= self.room {
+                    if self.states.len() >= self.room || self.held > MAX_HELD {
                         self.forget(&mut lanes);
                     }
                     next = self.learn(lanes[at].state, class);
@@ -316,6 +319,7 @@ impl Automaton {
         }
         let row = self.table.len() as u32;
         self.table.resize(self.table.len() + self.stride(), UNKNOWN);
+        self.held += state.0.len();
         self.states.push(state.clone());
         self.index.insert(state, row);
         row
@@ -324,6 +328,7 @@ impl Automaton {
     /// Forget all states but those the lanes are in.
     fn forget(&mut self, lanes: &mut [Lane]) {
         let kept: Vec<State> = lanes.iter().map(|lane| self.states[lane.state as usize / self.stride()].clone()).collect();
+        self.held = 0;
         self.states.clear();
         self.index.clear();
         self.table.clear();

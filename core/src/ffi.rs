@@ -74,9 +74,8 @@ pub extern "C" fn auditlens_core_self_test() -> i32 {
             rows.columns.iter().any(|(n, c)| *n == name && matches!(c, Column::Text(t) if t.data == wanted))
         };
         let mut found = [0; 3];
-        let looked = Automaton::new(br"(?i)\bpass\b[^{}]{2}=").is_some_and(|mut pass| {
-            pass.find([b"a PASS: =".as_slice(), b"compass: =", b"pass={}="].into_iter(), &mut found)
-        });
+        let looked = Automaton::new(br"(?i)\bpass\b[^{}]{2}=")
+            .is_some_and(|mut pass| pass.find([b"a PASS: =".as_slice(), b"compass: =", b"pass={}="].into_iter(), &mut found));
         looked && found == [1, 0, 0] && rows.rows == 1 && has("auditID", b"a") && has("requestURI", b"/&")
     });
     if matches!(read, Ok(true)) {
