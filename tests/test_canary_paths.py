@@ -142,12 +142,12 @@ import sys
 import duckdb
 from auditlens.sink import drain
 from auditlens.importing import writer
-original = writer.Writer._write_events
-def failing(self, lines):
+original = writer.Writer._read
+def failing(self, lines, wanted):
     for text in lines["text"].to_pylist():
         duckdb.execute("select ?::int", [text]).fetchall()
-    return original(self, lines)
-writer.Writer._write_events = failing
+    return original(self, lines, wanted)
+writer.Writer._read = failing
 sys.exit(drain.main(sys.argv[1:]))
 """
 

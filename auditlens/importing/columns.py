@@ -107,13 +107,19 @@ def _audit(con: duckdb.DuckDBPyConnection, rows: pa.RecordBatch, lines: pa.Table
     timed = pc.and_kleene(pc.is_valid(received), pc.not_equal(out["stage"], "RequestReceived"))
     out["received_time"], out["stage_time"] = (c.view(pa.timestamp("us", tz="UTC")) for c in (received, staged))
     out["latency_ms"] = pc.divide(pc.if_else(timed, pc.subtract(staged, received), None), 1000.0)
-    out["object_name"] = pc.coalesce(rows["object.name"], rows["details.name"])
+    its_own = pc.or_kleene(pc.less(_plain(out["code"]), 400), pc.equal(rows["details.kind"], _plain(out["resource"])))
+    named = pc.if_else(pc.fill_null(its_own, False), rows["details.name"], None)  # as tables.py says of object_name
+    out["object_name"] = pc.coalesce(rows["object.name"], named)
     out["object_uid"] = pc.coalesce(rows["object.uid"], rows["details.uid"], out.pop(_UID_OF_DETAILS).cast(pa.string()))
     out["replicas"] = pc.coalesce(rows["response.replicas"], rows["request.replicas"])
     out["extra"], out["partial"] = pa.nulls(n, pa.string()), pa.array(np.zeros(n, dtype=bool))
     out["time_source"] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), _texts("event"))
     names = [c.name for c in Audit.stored()]
     return pa.table({name: out[name] for name in names} | {"n": lines["n"], "cluster": lines["cluster"]})
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 @cache

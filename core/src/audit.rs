@@ -29,7 +29,7 @@ const CODES: [(&str, Option<Shape>); 19] = [
     ("annotations", Some(Shape::TextMap)),
     ("dryRun", None), // how long the body's list is
 ];
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 15] = [
     "auditID",
     "requestURI",
     "objectRef.name",
@@ -42,6 +42,7 @@ const TEXTS: [&str; 14] = [
     "object.resourceVersion",
     "details.name",
     "details.uid",
+    "details.kind",
     "owner.name",
     "owner.uid",
 ];
@@ -75,8 +76,8 @@ const VERSION: usize = 4;
 const REQUEST: usize = 5;
 const RESPONSE: usize = 6;
 const OBJECT: usize = 7; // name, uid, resourceVersion
-const DETAILS: usize = 10; // name, uid
-const OWNER: usize = 12; // name, uid
+const DETAILS: usize = 10; // name, uid, kind
+const OWNER: usize = 13; // name, uid
 const RECEIVED: usize = 0;
 const STAGED: usize = 1;
 const ASKED: usize = 2; // replicas
@@ -100,6 +101,7 @@ struct Meta<'a> {
     namespace: Value<'a>,
     uid: Value<'a>,
     version: Value<'a>,
+    kind: Value<'a>, // of a Status' details
 }
 
 /// The events of one call. Items of lists and owners belong to rows by the row's number among those that are kept.
@@ -297,7 +299,7 @@ impl Scanner<'_> {
             Ok(())
         })?;
         (event.texts[OBJECT], event.texts[OBJECT + 1], event.texts[OBJECT + 2]) = (meta.name, meta.uid, meta.version);
-        (event.texts[DETAILS], event.texts[DETAILS + 1]) = (details.name, details.uid);
+        (event.texts[DETAILS], event.texts[DETAILS + 1], event.texts[DETAILS + 2]) = (details.name, details.uid, details.kind);
         Ok(())
     }
 
@@ -355,7 +357,7 @@ impl Scanner<'_> {
                 item(c, &mut meta)?;
             }
             if meta.name.is_some() {
-                let Meta { name, namespace, uid, version } = &meta;
+                let Meta { name, namespace, uid, version, .. } = &meta;
                 self.items.push(row, &[namespace.as_deref(), name.as_deref(), uid.as_deref(), version.as_deref()]);
             }
             Ok(())
@@ -497,6 +499,7 @@ fn metadata<'a>(c: &mut Cursor<'a>, meta: &mut Meta<'a>, mut owners: impl FnMut(
             b"namespace" => (1, &mut meta.namespace),
             b"uid" => (2, &mut meta.uid),
             b"resourceVersion" => (3, &mut meta.version),
+            b"kind" => (5, &mut meta.kind),
             b"ownerReferences" => {
                 once(&mut seen, 4)?;
                 return if c.null()? { Ok(()) } else { owners(c) };
