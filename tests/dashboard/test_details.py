@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import day, event, when, write
+from conftest import day, event, needs_captures, when, write
 from streamlit.testing.v1 import AppTest
 
 from auditlens import ask, completeness, sql
@@ -32,6 +32,7 @@ def widths(app: AppTest, n: int = 0) -> dict[str, int]:
     return ends
 
 
+@needs_captures
 def test_rights_begin_with_the_outcome_then_role_and_subject(page: Page, capture_lake: Path) -> None:
     app = page(capture_lake, "access?tab=Rights&attempts=true")
     shown = frame(app)

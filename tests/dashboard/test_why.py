@@ -7,12 +7,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from conftest import needs_captures
 from streamlit.testing.v1 import AppTest
 
 from auditlens import Lake, sql, why
 from auditlens.forensics.happenings import common, happenings
 
 from .helpers import frame, texts
+
+pytestmark = needs_captures
 
 Page = Callable[..., AppTest]
 DEPLOY = "object?object=deployments.apps/{name}&namespace={namespace}&tab=Why"
