@@ -54,7 +54,7 @@ def run(
             max_line=size(max_line), keep=_filter(policy), progress=progress,
         )  # fmt: skip
     if why := core.why_not() if total >= _WORTH_A_RATE else core.refused():
-        say(f"read without the native core, for twice the CPU time: {why}")
+        say(f"read without the native core, for over 1.5 times the CPU time: {why}")
     counts = report.total()
     unread = [source for source in report.sources if source.error]
     for source in unread:
@@ -107,7 +107,7 @@ def follow(
     from auditlens.importing.files.follow import follow as run
 
     if why := core.why_not():
-        say(f"reading without the native core, for twice the CPU time: {why}")
+        say(f"reading without the native core, for over 1.5 times the CPU time: {why}")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
