@@ -66,6 +66,13 @@ def listed(
 # Writes that others saw before they were answered
 
 
+def bind(log: Log, **fields: Any) -> None:
+    """The scheduler puts pod a on node n1."""
+    answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+    node = {"kind": "Node", "name": "n1"}
+    log("*scheduler", "create", "pods/a/binding", request={"kind": "Binding", "target": node}, answer=answer, **fields)
+
+
 def test_a_binding_set_the_node_and_the_condition_though_a_list_shows_them_before_it_is_answered(make_lake: Make) -> None:
     log = Log()
     condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": "2026-11-23T10:00:01Z"}
@@ -73,15 +80,7 @@ def test_a_binding_set_the_node_and_the_condition_though_a_list_shows_them_befor
     log("eve", "create", "pods/a", {"spec": {"priority": 0}, "status": {"phase": "Pending"}})
     log("system:node:n1", "get", "pods/a", bound, requestObject=None)
     at = {"requestReceivedTimestamp": "2026-11-23T10:00:00.500000Z"}
-    answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-    log(
-        "*scheduler",
-        "create",
-        "pods/a/binding",
-        request={"kind": "Binding", "target": {"kind": "Node", "name": "n1"}},
-        answer=answer,
-        **at,
-    )
+    bind(log, **at)
     log(
         "system:node:n1",
         "patch",
@@ -101,15 +100,8 @@ def test_a_binding_set_the_node_and_the_condition_though_a_list_shows_them_befor
 def test_a_read_of_the_version_before_a_binding_does_not_undo_it(make_lake: Make) -> None:
     log = Log()
     pod = {"spec": {"priority": 0}, "status": {"phase": "Pending"}, "metadata": {"resourceVersion": "101"}}
-    answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     log("eve", "create", "pods/a", pod)
-    log(
-        "*scheduler",
-        "create",
-        "pods/a/binding",
-        request={"kind": "Binding", "target": {"kind": "Node", "name": "n1"}},
-        answer=answer,
-    )
+    bind(log)
     log("eve", "get", "pods/a", pod, requestObject=None)
     (known,) = state(make_lake(log.lines), "pod/a").objects
     assert (known.fidelity, known.object["spec"]["nodeName"]) == ("derived", "n1")
